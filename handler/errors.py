@@ -1,0 +1,135 @@
+"""The one vocabulary of errors: what a client, a caller of the function or an operator can be told.
+
+Every error that crosses a boundary is a `ServiceError`. Its message names the field, the bound and what was given;
+its fields are those of the OpenAI error object, so one shape serves HTTP, direct invocations and events. Errors of
+the model registry are service errors too: to a client they mean that the model cannot be served right now.
+"""
+
+from typing import ClassVar
+
+
+class ServiceError(Exception):
+    """An error with everything needed to answer it.
+
+    Attributes:
+        status: the HTTP status it is answered with.
+        type: the family of the error, as the OpenAI clients know it.
+        code: a stable identifier a program can branch on, or None.
+        param: the request field at fault, or None.
+        retry_after: seconds after which trying again makes sense, or None.
+    """
+
+    status: ClassVar[int] = 500
+    type: ClassVar[str] = "server_error"
+    code: str | None = None
+
+    def __init__(self, message: str, *, param: str | None = None, retry_after: int | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.retry_after = retry_after
+
+    def body(self) -> dict[str, dict[str, str | None]]:
+        """The error as the JSON object every route and every event answers with."""
+        error = {"message": self.message, "type": self.type, "param": self.param, "code": self.code}
+        return {"error": error}
+
+
+class InvalidRequestError(ServiceError):
+    """A field of the request is missing, unknown, of the wrong type or out of its bounds."""
+
+    status = 400
+    type = "invalid_request_error"
+    code = "invalid_value"
+
+
+class ContextLengthExceededError(InvalidRequestError):
+    """Prompt and requested tokens together do not fit the model's context."""
+
+    code = "context_length_exceeded"
+
+
+class UnknownEventError(InvalidRequestError):
+    """The function was invoked with an event that no adapter recognises."""
+
+    code = "unknown_event"
+
+
+class AuthenticationError(ServiceError):
+    """The request carries no valid credentials."""
+
+    status = 401
+    type = "authentication_error"
+    code = "invalid_api_key"
+
+
+class UnknownModelError(ServiceError):
+    """The request names a model that is not served here."""
+
+    status = 404
+    type = "invalid_request_error"
+    code = "model_not_found"
+
+
+class PayloadTooLargeError(ServiceError):
+    """The request body is larger than the service reads."""
+
+    status = 413
+    type = "invalid_request_error"
+    code = "payload_too_large"
+
+
+class ModelLoadingError(ServiceError):
+    """The model is still being loaded and the request's deadline does not allow waiting for it."""
+
+    status = 503
+    type = "server_error"
+    code = "model_loading"
+
+
+class DeadlineExceededError(ServiceError):
+    """The deadline passed before the first token."""
+
+    status = 504
+    type = "server_error"
+    code = "deadline_exceeded"
+
+
+class KeysUnavailableError(ServiceError):
+    """The table of API keys cannot be read, so nobody is let in."""
+
+    status = 503
+    type = "server_error"
+    code = "keys_unavailable"
+
+
+class RegistryError(ServiceError):
+    """A model cannot be had from the registry."""
+
+    status = 503
+    type = "server_error"
+    code = "model_unavailable"
+
+
+class NotInRegistryError(RegistryError):
+    """A model, version, alias or file does not exist in the models bucket."""
+
+
+class AccessDeniedError(RegistryError):
+    """The store refuses access: told apart from absence, because the mend is another one."""
+
+
+class StoreUnavailableError(RegistryError):
+    """The store did not answer, or kept throttling, however often it was asked."""
+
+
+class CorruptModelError(RegistryError):
+    """What the store holds is not what the manifest promises."""
+
+
+class ConflictError(RegistryError):
+    """Somebody else changed the alias or version first; nothing was written."""
+
+
+class UnsupportedModelError(RegistryError):
+    """The model's files are sound, but something about it is not implemented; the message names it."""

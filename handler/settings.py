@@ -1,0 +1,41 @@
+"""The environment, typed: every variable the service reads, its bounds and its default."""
+
+from functools import lru_cache
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+AuthMode = Literal["api-key", "jwt", "iam", "none"]
+EngineName = Literal["auto", "reference"]
+
+
+class Settings(BaseSettings):
+    """What the environment says. Limits are described by what a client sees when it meets them."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore")
+
+    models_bucket: str = Field(description="The S3 bucket that holds the models.")
+    model_name: str = Field(description="The model to serve, as the registry knows it.")
+    model_alias: str = Field("live", description="The alias whose version is served.")
+    engine: EngineName = Field("auto", description="What runs the model.")
+    auth_mode: AuthMode = Field("api-key", description="Who checks credentials: see Authorization in the README.")
+    keys_table: str = Field("", description="The DynamoDB table of API keys, needed by AUTH_MODE=api-key.")
+    max_prompt_tokens: int = Field(
+        1024, ge=1, description="A longer prompt is refused with 400 `context_length_exceeded`."
+    )
+    max_tokens: int = Field(1024, ge=1, description="A larger `max_tokens` is refused with 400 `invalid_value`.")
+    max_n: int = Field(
+        16, ge=1, description="More choices in one request, its prompts times `n`, are refused with 400."
+    )
+    max_body_bytes: int = Field(1_000_000, ge=1, description="A larger body is refused with 413, unread.")
+    kv_cache_mb: int = Field(
+        600, ge=1, description="Room for keys and values; choices that do not fit at once are decoded in turn."
+    )
+    threads: int = Field(0, ge=0, description="Threads of the engine; 0 takes the processors the function has.")
+
+
+@lru_cache(maxsize=1)
+def settings() -> Settings:
+    """The settings of this process, read from the environment once."""
+    return Settings()
