@@ -1,0 +1,1 @@
+"""HTTP: one module per resource, its schemas beside it."""

@@ -1,0 +1,1 @@
+"""Where models come from: names, manifests, the S3 store and the verified loader."""
