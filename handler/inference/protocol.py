@@ -65,9 +65,9 @@ class GenerationRequest:
 
     Attributes:
         prompts: token ids of each prompt, none of them empty.
+        sampling: how tokens are chosen, for each prompt.
         n: samples per prompt; sample `s` of prompt `p` is choice `p * n + s`.
         max_tokens: tokens to generate per choice; 0 only scores the prompt.
-        sampling: how tokens are chosen.
         stop_tokens: a choice finishes with "stop" when it draws one of these (which is not part of its output).
         logprobs: how many alternatives to report beside each generated token, or None for no log-probabilities.
         prompt_logprobs: whether to report the same for the prompt's tokens.
@@ -75,9 +75,9 @@ class GenerationRequest:
     """
 
     prompts: tuple[tuple[int, ...], ...]
+    sampling: tuple[SamplingParams, ...]
     n: int = 1
     max_tokens: int = 16
-    sampling: SamplingParams = SamplingParams()
     stop_tokens: frozenset[int] = frozenset()
     logprobs: int | None = None
     prompt_logprobs: bool = False

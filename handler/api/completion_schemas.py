@@ -1,0 +1,110 @@
+"""The request and the response of `/v1/completions`, as OpenAI's clients send and read them."""
+
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    Field,
+    StringConstraints,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
+from pydantic_core import PydanticCustomError
+
+from handler.api.validation import StrictBody
+
+Item = TypeVar("Item")
+Several = Annotated[list[Item], Field(min_length=1)]
+TokenId = Annotated[int, Field(ge=0)]
+TokenIdKey = Annotated[str, StringConstraints(pattern=r"^\d{1,9}$")]
+Bias = Annotated[float, Field(ge=-100, le=100)]
+StopString = Annotated[str, StringConstraints(min_length=1)]
+StopStrings = Annotated[list[StopString], Field(max_length=4)]
+
+
+def _must_be(kinds: str) -> WrapValidator:
+    """One sentence in place of what each branch of a union has to say."""
+
+    def validate(value: object, branches: ValidatorFunctionWrapHandler) -> object:
+        try:
+            return branches(value)
+        except ValidationError as error:
+            raise PydanticCustomError("must_be", "Input should be {kinds}", {"kinds": kinds}) from error
+
+    return WrapValidator(validate)
+
+
+def _in_one_piece(stream: bool | None) -> bool | None:
+    if stream:
+        raise PydanticCustomError("no_stream", "Input should be false: completions are answered in one piece")
+    return stream
+
+
+class CompletionBody(StrictBody):
+    """The request. Null means a field's default."""
+
+    prompt: Annotated[
+        str | Several[str] | Several[TokenId] | Several[list[TokenId]] | None,
+        _must_be("a string, a list of strings, a list of token ids or a list of such lists, and not an empty list"),
+    ] = Field(None, description="Text or token ids, or a list of either. Empty means `<|endoftext|>`.")
+    model: str | None = Field(None, description="The name of the model served here.")
+    max_tokens: int | None = Field(None, ge=0, description="Tokens to generate for each choice; 16 by default.")
+    n: int | None = Field(None, ge=1, description="Choices for each prompt; 1 by default.")
+    temperature: float | None = Field(None, ge=0, le=2, description="1 by default; 0 takes the best token.")
+    top_p: float | None = Field(None, gt=0, le=1, description="Draw from the best tokens that reach this probability.")
+    top_k: int | None = Field(None, ge=0, description="Draw from the k best tokens; 0, the default, means all.")
+    min_p: float | None = Field(None, ge=0, le=1, description="Draw from tokens this probable beside the best one.")
+    repetition_penalty: float | None = Field(None, gt=0, le=10, description="Above 1, tokens seen become rarer.")
+    presence_penalty: float | None = Field(None, ge=-2, le=2, description="Subtracted for a token already in the text.")
+    frequency_penalty: float | None = Field(None, ge=-2, le=2, description="Subtracted each time it is there.")
+    logit_bias: dict[TokenIdKey, Bias] | None = Field(None, description="Added to the logits of these token ids.")
+    seed: int | None = Field(None, ge=-(2**63), lt=2**63, description="The same seed gives the same text.")
+    stop: Annotated[
+        StopString | StopStrings | None,
+        _must_be("a string or a list of at most 4 strings, none of them empty"),
+    ] = Field(None, description="Up to 4 strings that end the text, and are not part of it.")
+    logprobs: int | None = Field(None, ge=0, le=5, description="Report this many alternatives beside each token.")
+    echo: bool | None = Field(None, description="Begin the text with the prompt.")
+    user: str | None = Field(None, description="Accepted, and not used.")
+    stream: Annotated[bool | None, AfterValidator(_in_one_piece)] = Field(None, description="False, or nothing.")
+
+
+class Logprobs(BaseModel):
+    """Log-probabilities under the model itself, before temperature, penalties and filters; one entry a token."""
+
+    tokens: list[str]
+    token_logprobs: list[float | None]
+    top_logprobs: list[dict[str, float] | None]
+    text_offset: list[int]
+
+
+class CompletionChoice(BaseModel):
+    """One text."""
+
+    index: int
+    text: str
+    logprobs: Logprobs | None
+    finish_reason: Literal["stop", "length"]
+    cut_by: Literal["deadline"] | None = Field(description="`deadline` when time was up before the text was done.")
+
+
+class Usage(BaseModel):
+    """Tokens read, and tokens returned."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+
+
+class CompletionAnswer(BaseModel):
+    """The response."""
+
+    id: str
+    object: Literal["text_completion"] = "text_completion"
+    created: int = Field(description="Seconds since 1970.")
+    model: str
+    system_fingerprint: str = Field(description="The model's version, the engine and its instruction set.")
+    choices: list[CompletionChoice]
+    usage: Usage

@@ -1,0 +1,23 @@
+"""What routes are given: the request's deadline, and the service once the model is loaded."""
+
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from handler.deadline import deadline_of
+from handler.service import TextService
+
+
+def _deadline(request: Request) -> float | None:
+    return deadline_of(request.scope.get("aws.event", {}), request.scope.get("aws.context"))
+
+
+Deadline = Annotated[float | None, Depends(_deadline)]
+
+
+def _service(request: Request, deadline: Deadline) -> TextService:
+    service: TextService = request.app.state.loading.wait(deadline)
+    return service
+
+
+Service = Annotated[TextService, Depends(_service)]

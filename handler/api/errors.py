@@ -1,0 +1,54 @@
+"""Every error as the OpenAI error object: `{"error": {"message", "type", "param", "code"}}`."""
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from handler.api.validation import invalid_request
+from handler.errors import ServiceError
+from handler.telemetry import logger
+
+
+def error_response(error: ServiceError) -> JSONResponse:
+    """The response that tells a client of an error."""
+    headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
+    if error.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    return JSONResponse(error.body(), error.status, headers)
+
+
+def install_error_handlers(app: FastAPI) -> None:
+    """Give every way a request can fail the same shape."""
+
+    @app.exception_handler(ServiceError)
+    async def on_service_error(_: Request, error: ServiceError) -> JSONResponse:
+        return error_response(error)
+
+    @app.exception_handler(RequestValidationError)
+    async def on_invalid_request(_: Request, error: RequestValidationError) -> JSONResponse:
+        return error_response(invalid_request(error.errors()))
+
+    @app.exception_handler(HTTPException)
+    async def on_http_error(request: Request, error: HTTPException) -> JSONResponse:
+        message = {
+            400: "The body could not be read as JSON.",
+            404: f"There is nothing at {request.method} {request.url.path}.",
+            405: f"{request.url.path} does not answer {request.method}.",
+        }.get(error.status_code, str(error.detail))
+        body = {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": None}}
+        return JSONResponse(body, error.status_code, error.headers)
+
+    @app.exception_handler(Exception)
+    async def on_bug(_: Request, error: Exception) -> JSONResponse:
+        # The exception's own words may quote the request, so only its type and place are logged.
+        logger.error("unhandled error", error=type(error).__name__, at=_place(error))
+        return JSONResponse(ServiceError("Something went wrong here; it has been logged.").body(), 500)
+
+
+def _place(error: Exception) -> str:
+    """Where an exception was raised: file and line."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else "?"

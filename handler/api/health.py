@@ -1,0 +1,35 @@
+"""Whether the process lives (`/healthz`) and whether it could answer a prompt now (`/readyz`)."""
+
+import time
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel
+
+router = APIRouter(tags=["health"])
+
+
+class Health(BaseModel):
+    """The process answers."""
+
+    status: str = "ok"
+
+
+class Readiness(BaseModel):
+    """The model is loaded."""
+
+    status: str = "ready"
+    model: str
+    version: str
+
+
+@router.get("/healthz")
+def healthz() -> Health:
+    """Answer as long as the process lives."""
+    return Health()
+
+
+@router.get("/readyz")
+def readyz(request: Request) -> Readiness:
+    """Answer 200 once the model is loaded, 503 with the reason before that."""
+    service = request.app.state.loading.wait(time.time())
+    return Readiness(model=service.model.name, version=service.model.version)

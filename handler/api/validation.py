@@ -1,0 +1,79 @@
+"""Says what is wrong with a request: the field, the bound, and what was given, in one sentence.
+
+What was given is described, not repeated, wherever it could be somebody's text.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from handler.errors import InvalidRequestError
+
+_Body = TypeVar("_Body", bound="StrictBody")
+
+_LONGEST_NAME = 64
+
+
+class StrictBody(BaseModel):
+    """A request body that refuses unknown fields, converted types and numbers that are none."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, frozen=True)
+
+
+def parse_body(body: type[_Body], fields: Mapping[str, Any]) -> _Body:
+    """Validate fields that did not come through FastAPI.
+
+    Raises:
+        InvalidRequestError: says what is wrong.
+    """
+    try:
+        return body.model_validate(fields)
+    except ValidationError as error:
+        raise invalid_request(error.errors(include_url=False)) from error
+
+
+def invalid_request(errors: Sequence[Mapping[str, Any]]) -> InvalidRequestError:
+    """The first of pydantic's errors as the error a client gets."""
+    first = errors[0]
+    path = [part for part in first["loc"] if part != "body"]
+    if first["type"] == "json_invalid":
+        return InvalidRequestError(f"The body is not valid JSON: {first['ctx']['error']}.")
+    if not path:
+        return InvalidRequestError(
+            "The body must be a JSON object sent with `Content-Type: application/json`; "
+            f"given: {describe(first['input'])}."
+        )
+    name = _printable(str(path[0]))
+    where = name + "".join(f"[{_printable(str(part))}]" for part in path[1:])
+    if first["type"] == "extra_forbidden":
+        return InvalidRequestError(f"Unknown field: `{where}`.", param=name)
+    if first["type"] == "missing":
+        return InvalidRequestError(f"`{where}` is required.", param=name)
+    message = first["msg"][0].lower() + first["msg"][1:]
+    return InvalidRequestError(f"`{where}`: {message}; given: {describe(first['input'])}.", param=name)
+
+
+def describe(value: object) -> str:
+    """A value in a few words: numbers as they are, anything that holds text by its type and size."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "true" if value else "false"
+        case int() | float():
+            return _printable(repr(value))
+        case str() | bytes():
+            return f"a string of {len(value)} characters" if value else "an empty string"
+        case list() | tuple():
+            return f"a list of {len(value)} items"
+        case dict():
+            return f"an object with {len(value)} fields"
+        case _:
+            return type(value).__name__
+
+
+def _printable(name: str) -> str:
+    """A name from the request, short and safe to put into a message whatever it holds."""
+    short = name if len(name) <= _LONGEST_NAME else name[:_LONGEST_NAME] + "..."
+    return short.encode("utf-8", "backslashreplace").decode()

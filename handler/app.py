@@ -1,0 +1,36 @@
+"""The FastAPI application: the same for Mangum on Lambda and for uvicorn anywhere else."""
+
+from fastapi import FastAPI
+
+from handler.api import completions, docs, generate_text, health, models
+from handler.api.authorization import AuthorizationMiddleware, authorizer_for
+from handler.api.body_limit import BodyLimitMiddleware
+from handler.api.errors import install_error_handlers
+from handler.loading import ModelLoading, load_service
+from handler.settings import Settings, settings
+
+
+def create_app(configuration: Settings, loading: ModelLoading) -> FastAPI:
+    """The application over a model that is being loaded, or is already."""
+    app = FastAPI(
+        title="GPT-2, serverless",
+        version="1",
+        docs_url=None,
+        redoc_url=None,
+        separate_input_output_schemas=False,
+    )
+    app.state.loading = loading
+    for resource in (generate_text, completions, models, health, docs):
+        app.include_router(resource.router)
+    install_error_handlers(app)
+    # The last one added is the first one asked: nobody's body is read before they may come in.
+    app.add_middleware(BodyLimitMiddleware, limit=configuration.max_body_bytes)
+    app.add_middleware(AuthorizationMiddleware, authorizer=authorizer_for(configuration))
+    return app
+
+
+def serve() -> FastAPI:
+    """The application of this process's environment, its model already loading; uvicorn's factory."""
+    loading = ModelLoading(lambda: load_service(settings()))
+    loading.start()
+    return create_app(settings(), loading)

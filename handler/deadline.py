@@ -1,0 +1,49 @@
+"""When an answer must be out, from the event and the Lambda context that brought the request."""
+
+import time
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+# API Gateway gives up after 30 s and its clock starts before a cold start does, so it, too, is a deadline.
+GATEWAY_SECONDS = 29.0
+
+# Nobody waits behind a gateway for a minute: an older (or later) timestamp belongs to an event that is replayed, and
+# says nothing about now.
+REPLAY_SECONDS = 60.0
+
+# What it takes to turn the last token into a response that has left the function.
+ANSWER_SECONDS = 0.5
+
+
+class LambdaContext(Protocol):
+    """The part of Lambda's context object that tells the time left."""
+
+    def get_remaining_time_in_millis(self) -> int:
+        """Milliseconds until Lambda ends this invocation."""
+
+
+def deadline_of(event: Mapping[str, Any], context: LambdaContext | None) -> float | None:
+    """The moment generation must stop, on the clock of `time.time()`.
+
+    It is the earlier of Lambda's deadline and, for an event that came through API Gateway, the gateway's; less what
+    it takes to answer. Without a Lambda context (under uvicorn) there is none.
+    """
+    limits = []
+    if context is not None:
+        limits.append(time.time() + context.get_remaining_time_in_millis() / 1000)
+    arrived = _gateway_time(event)
+    if arrived is not None and abs(time.time() - arrived) < REPLAY_SECONDS:
+        limits.append(arrived + GATEWAY_SECONDS)
+    return min(limits) - ANSWER_SECONDS if limits else None
+
+
+def _gateway_time(event: Mapping[str, Any]) -> float | None:
+    """When API Gateway received the request (payload 2.0: timeEpoch; 1.0: requestTimeEpoch), in seconds."""
+    request = event.get("requestContext")
+    if not isinstance(request, Mapping):
+        return None
+    # A function URL has the shape of payload 2.0, but waits as long as the function does.
+    if ".lambda-url." in str(request.get("domainName")):
+        return None
+    milliseconds = request.get("timeEpoch", request.get("requestTimeEpoch"))
+    return milliseconds / 1000 if isinstance(milliseconds, int | float) else None

@@ -1,0 +1,37 @@
+"""The Lambda entry point: `handler(event, context)` asks each event adapter in turn.
+
+The model starts loading before the web framework is even imported. What initialisation leaves undone (Lambda allows
+it ten seconds) goes on in the background, and the first request waits for it within its deadline.
+"""
+
+from typing import Any
+
+from handler.deadline import LambdaContext
+from handler.errors import UnknownEventError
+from handler.loading import ModelLoading, load_service
+from handler.settings import settings
+
+loading = ModelLoading(lambda: load_service(settings()))
+loading.start()
+
+# Imported only now: the model's bytes are on their way meanwhile.
+from handler.app import create_app  # noqa: E402
+from handler.events.adapter import EventAdapter  # noqa: E402
+from handler.events.direct import DirectAdapter  # noqa: E402
+from handler.events.http import HttpAdapter  # noqa: E402
+
+ADAPTERS: tuple[EventAdapter, ...] = (HttpAdapter(create_app(settings(), loading)), DirectAdapter(loading))
+
+
+def handler(event: Any, context: LambdaContext) -> Any:
+    """Answer one event.
+
+    Raises:
+        ServiceError: the event is unknown or cannot be answered; Lambda reports its type and message to the caller.
+    """
+    if isinstance(event, dict):
+        for adapter in ADAPTERS:
+            if adapter.matches(event):
+                return adapter.handle(event, context)
+    recognised = "; ".join(adapter.description for adapter in ADAPTERS)
+    raise UnknownEventError(f"No adapter recognises this event. Recognised are: {recognised}.")

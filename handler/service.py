@@ -1,0 +1,96 @@
+"""The one door to text: every way in (HTTP, direct invocation, events) asks here and gets the same answer.
+
+Text and token ids come in, the limits are checked, the backend generates, and text goes out: whole characters, cut
+before the first stop string, with log-probabilities and usage that describe exactly what is returned.
+"""
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from handler.errors import ContextLengthExceededError, DeadlineExceededError, InvalidRequestError
+from handler.inference.protocol import (
+    Backend,
+    ChoiceFinished,
+    FinishReason,
+    GenerationRequest,
+    PromptScored,
+    SamplingParams,
+    TokenGenerated,
+    TokenLogprobs,
+)
+from handler.inference.text import TextAssembler
+from handler.inference.tokenizer import Tokenizer
+
+
+class Limits(Protocol):
+    """The bounds a request is held to; `Settings` has them."""
+
+    max_prompt_tokens: int
+    max_tokens: int
+    max_n: int
+
+
+@dataclass(frozen=True, slots=True)
+class TextRequest:
+    """What a client asks for.
+
+    Attributes:
+        prompts: each a text or token ids; an empty one means the end-of-text token, which starts a new text.
+        n: choices per prompt.
+        max_tokens: tokens to generate for each choice.
+        sampling: how tokens are chosen; its seed is replaced when `seed` is None.
+        seed: the same seed gives the same text; None draws one for every prompt.
+        stop: texts that end the output, and are not part of it.
+        logprobs: how many alternatives to report beside each token, or None for no log-probabilities.
+        echo: whether the choice's text, and its log-probabilities, begin with the prompt.
+        deadline: when to finish with what there is, on the clock of `time.time()`.
+    """
+
+    prompts: Sequence[str | Sequence[int]]
+    n: int = 1
+    max_tokens: int = 16
+    sampling: SamplingParams = field(default_factory=SamplingParams)
+    seed: int | None = None
+    stop: Sequence[str] = ()
+    logprobs: int | None = None
+    echo: bool = False
+    deadline: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredToken:
+    """A token of the answer: its text, where it begins in the choice's text, and its log-probability.
+
+    `logprob` and `top` are None for the first token of a prompt, which nothing precedes.
+    """
+
+    text: str
+    offset: int
+    logprob: float | None
+    top: dict[str, float] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One text: `finish_reason` is "stop", "length" or "deadline"."""
+
+    index: int
+    text: str
+    finish_reason: FinishReason
+    completion_tokens: int
+    tokens: list[ScoredToken] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """The answer to a request: `n` choices for each prompt, in the prompts' order."""
+
+    choices: list[Choice]
+    prompt_tokens: int
+
+    @property
+    def completion_tokens(self) -> int:
+        """The tokens of all choices together."""
+        return sum(choice.completion_tokens for choice in self.choices)
