@@ -1,0 +1,67 @@
+"""Everything that decides the outcome of a training run, checked where it is set."""
+
+from dataclasses import asdict, dataclass
+
+from handler.errors import InvalidRequestError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingSettings:
+    """A run's settings; two runs with equal settings and equal texts give equal weights on the same machine.
+
+    Attributes:
+        hold_out: names of the books that are evaluated on and never trained on.
+        vocabulary: tokens in the vocabulary.
+        context: tokens the model sees at once.
+        width: size of the embedding, a multiple of `heads`.
+        layers: transformer blocks.
+        heads: attention heads per block.
+        dropout: probability of dropping an activation, in embeddings and residual branches.
+        batch_size: windows of `context` tokens per step.
+        steps: optimizer steps in the run.
+        warmup: steps over which the learning rate rises.
+        learning_rate: its peak.
+        weight_decay: AdamW's, on matrices.
+        clip: the largest norm of the gradient; a longer one is scaled down to it.
+        eval_every: steps between evaluations; each also saves the state a killed run resumes from.
+        precision: "bf16" multiplies matrices in bfloat16 (weights and optimizer stay float32), "fp32" does not.
+        seed: decides initial weights, order of the texts and dropout.
+    """
+
+    hold_out: tuple[str, ...]
+    vocabulary: int = 4096
+    context: int = 256
+    width: int = 256
+    layers: int = 5
+    heads: int = 4
+    dropout: float = 0.1
+    batch_size: int = 8
+    steps: int = 3000
+    warmup: int = 100
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.1
+    clip: float = 1.0
+    eval_every: int = 250
+    precision: str = "bf16"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("context", "width", "layers", "heads", "batch_size", "steps", "eval_every"):
+            if (value := getattr(self, name)) < 1:
+                raise InvalidRequestError(f"{name}: must be at least 1, got {value}", param=name)
+        if self.width % self.heads:
+            raise InvalidRequestError(
+                f"width: must be a multiple of the {self.heads} heads, got {self.width}", param="width"
+            )
+        if not 0 <= self.warmup < self.steps:
+            raise InvalidRequestError(
+                f"warmup: must be from 0 to below the {self.steps} steps, got {self.warmup}", param="warmup"
+            )
+        if not 0 <= self.dropout < 1:
+            raise InvalidRequestError(f"dropout: must be from 0 to below 1, got {self.dropout}", param="dropout")
+        if self.precision not in {"bf16", "fp32"}:
+            raise InvalidRequestError(f"precision: must be bf16 or fp32, got {self.precision!r}", param="precision")
+
+    def as_json(self) -> dict[str, object]:
+        """The settings as JSON knows them."""
+        return {**asdict(self), "hold_out": list(self.hold_out)}

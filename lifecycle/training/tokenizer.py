@@ -1,0 +1,50 @@
+"""A byte-level BPE tokenizer of GPT-2's kind, learned from the training texts."""
+
+from collections.abc import Iterable
+
+import numpy as np
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+from handler.errors import InvalidRequestError
+from lifecycle.training.batches import Ids
+
+END_OF_TEXT = "<|endoftext|>"
+_SMALLEST_VOCABULARY = 257  # every byte and <|endoftext|>
+
+
+def train_tokenizer(texts: Iterable[str], vocabulary_size: int) -> Tokenizer:
+    """Learn a byte-level BPE vocabulary (Sennrich et al. 2016; bytes as in Radford et al. 2019, GPT-2).
+
+    Any text can be encoded, because every byte is a token; `<|endoftext|>` is token 0, a special one.
+
+    Raises:
+        InvalidRequestError: the vocabulary cannot even hold the bytes, or the texts do not yield that many tokens.
+    """
+    if vocabulary_size < _SMALLEST_VOCABULARY:
+        raise InvalidRequestError(
+            f"vocabulary: must be at least {_SMALLEST_VOCABULARY}, every byte and {END_OF_TEXT}; got {vocabulary_size}",
+            param="vocabulary",
+        )
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary_size,
+        special_tokens=[END_OF_TEXT],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    if tokenizer.get_vocab_size() != vocabulary_size:
+        raise InvalidRequestError(
+            f"vocabulary: the texts are too short for {vocabulary_size} tokens; "
+            f"they yield {tokenizer.get_vocab_size()}",
+            param="vocabulary",
+        )
+    return tokenizer
+
+
+def encode_documents(tokenizer: Tokenizer, documents: Iterable[str]) -> list[Ids]:
+    """Token ids of each document, begun by `<|endoftext|>`, (N,)."""
+    texts = [END_OF_TEXT + document for document in documents]
+    return [np.array(encoding.ids, dtype=np.int64) for encoding in tokenizer.encode_batch(texts)]
