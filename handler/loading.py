@@ -10,11 +10,9 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
-import boto3
-from botocore.config import Config
-
-from handler.errors import ModelLoadingError
+from handler.errors import ModelLoadingError, RegistryError
 from handler.registry.loader import load_model
+from handler.registry.s3 import s3_client
 from handler.registry.store import ModelStore
 from handler.service import TextService
 from handler.settings import Settings
@@ -60,16 +58,19 @@ class ModelLoading:
         try:
             return future.result(patience)
         except TimeoutError:
-            if future.done():
-                raise  # the load itself ran into a timeout
             raise ModelLoadingError("The model is still being loaded.", retry_after=int(RETRY_SECONDS)) from None
+        except RegistryError as error:
+            # Its words name buckets and keys, which are the operator's to know and not every client's.
+            raise RegistryError(
+                "The model cannot be loaded; the service's log says why.", retry_after=int(RETRY_SECONDS)
+            ) from error
 
     def _run(self, future: Future[TextService]) -> None:
         started = time.monotonic()
         try:
             service = self._load()
-        except Exception as error:
-            logger.exception("model not loaded")
+        except Exception as error:  # noqa: BLE001 - whoever waits hears of it
+            logger.error("model not loaded", error=type(error).__name__, reason=str(error))
             self._failed_at = time.monotonic()
             future.set_exception(error)
         else:
@@ -85,11 +86,12 @@ class ModelLoading:
 
 def load_service(settings: Settings) -> TextService:
     """Load the model the settings name and put the engine they name behind it."""
-    store = ModelStore(boto3.client("s3", config=Config(max_pool_connections=16)), settings.models_bucket)
+    store = ModelStore(s3_client(), settings.models_bucket)
     with ThreadPoolExecutor(1, thread_name_prefix="download") as pool:
         download = pool.submit(load_model, store, settings.model_name, settings.model_alias)
         # torch takes longer to import than a small model to arrive, so the two overlap.
         from handler.inference.build import build_backend  # noqa: PLC0415
 
         model = download.result()
-    return TextService(model.manifest, *build_backend(model.files, settings), settings)
+    tokenizer, backend = build_backend(model.files, kv_cache_mb=settings.kv_cache_mb, threads=settings.threads)
+    return TextService(model.manifest, tokenizer, backend, settings)

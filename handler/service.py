@@ -5,92 +5,149 @@ before the first stop string, with log-probabilities and usage that describe exa
 """
 
 import secrets
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Protocol
 
+from handler.completion import Completion, Draft, TextRequest
 from handler.errors import ContextLengthExceededError, DeadlineExceededError, InvalidRequestError
 from handler.inference.protocol import (
     Backend,
     ChoiceFinished,
-    FinishReason,
     GenerationRequest,
     PromptScored,
-    SamplingParams,
     TokenGenerated,
-    TokenLogprobs,
 )
-from handler.inference.text import TextAssembler
 from handler.inference.tokenizer import Tokenizer
+from handler.registry.manifest import Manifest
 
 
 class Limits(Protocol):
     """The bounds a request is held to; `Settings` has them."""
 
-    max_prompt_tokens: int
-    max_tokens: int
-    max_n: int
-
-
-@dataclass(frozen=True, slots=True)
-class TextRequest:
-    """What a client asks for.
-
-    Attributes:
-        prompts: each a text or token ids; an empty one means the end-of-text token, which starts a new text.
-        n: choices per prompt.
-        max_tokens: tokens to generate for each choice.
-        sampling: how tokens are chosen; its seed is replaced when `seed` is None.
-        seed: the same seed gives the same text; None draws one for every prompt.
-        stop: texts that end the output, and are not part of it.
-        logprobs: how many alternatives to report beside each token, or None for no log-probabilities.
-        echo: whether the choice's text, and its log-probabilities, begin with the prompt.
-        deadline: when to finish with what there is, on the clock of `time.time()`.
-    """
-
-    prompts: Sequence[str | Sequence[int]]
-    n: int = 1
-    max_tokens: int = 16
-    sampling: SamplingParams = field(default_factory=SamplingParams)
-    seed: int | None = None
-    stop: Sequence[str] = ()
-    logprobs: int | None = None
-    echo: bool = False
-    deadline: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ScoredToken:
-    """A token of the answer: its text, where it begins in the choice's text, and its log-probability.
-
-    `logprob` and `top` are None for the first token of a prompt, which nothing precedes.
-    """
-
-    text: str
-    offset: int
-    logprob: float | None
-    top: dict[str, float] | None
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """One text: `finish_reason` is "stop", "length" or "deadline"."""
-
-    index: int
-    text: str
-    finish_reason: FinishReason
-    completion_tokens: int
-    tokens: list[ScoredToken] | None
-
-
-@dataclass(frozen=True, slots=True)
-class Completion:
-    """The answer to a request: `n` choices for each prompt, in the prompts' order."""
-
-    choices: list[Choice]
-    prompt_tokens: int
+    @property
+    def max_prompt_tokens(self) -> int:
+        """The longest prompt, in tokens."""
 
     @property
-    def completion_tokens(self) -> int:
-        """The tokens of all choices together."""
-        return sum(choice.completion_tokens for choice in self.choices)
+    def max_tokens(self) -> int:
+        """The most tokens a choice may be given."""
+
+    @property
+    def max_n(self) -> int:
+        """The most choices of one request."""
+
+
+class TextService:
+    """A loaded model, ready for requests from any thread."""
+
+    def __init__(self, model: Manifest, tokenizer: Tokenizer, backend: Backend, limits: Limits) -> None:
+        self.model = model
+        self._tokenizer = tokenizer
+        self._backend = backend
+        self._limits = limits
+
+    @property
+    def engine(self) -> str:
+        """The engine's name."""
+        return self._backend.name
+
+    @property
+    def fingerprint(self) -> str:
+        """What, beside the request and its seed, decides the answer: model version, engine, instruction set."""
+        return f"{self.model.version}-{self._backend.name}"
+
+    def encode(self, prompt: str | Sequence[int]) -> tuple[int, ...]:
+        """A prompt's token ids; an empty prompt is the end-of-text token.
+
+        Raises:
+            InvalidRequestError: it is no valid Unicode, or one of its ids is no token.
+        """
+        if isinstance(prompt, str):
+            ids = tuple(self._tokenizer.encode(prompt))
+        else:
+            ids = tuple(prompt)
+            self._check_tokens(ids, "prompt")
+        return ids or (self._tokenizer.end_of_text,)
+
+    def complete(self, request: TextRequest) -> Completion:
+        """Generate `n` choices for every prompt, all of them together.
+
+        Raises:
+            InvalidRequestError: a field is out of its bounds.
+            ContextLengthExceededError: a prompt and `max_tokens` do not fit the model's context.
+            DeadlineExceededError: time was up before there was a single token.
+        """
+        prompts = tuple(self.encode(prompt) for prompt in request.prompts)
+        self._check(request, prompts)
+        generation = self._backend.submit(
+            GenerationRequest(
+                prompts=prompts,
+                # Without a seed every prompt draws its own: the same prompt twice is not the same answer twice.
+                sampling=tuple(
+                    replace(request.sampling, seed=secrets.randbits(64) if request.seed is None else request.seed)
+                    for _ in prompts
+                ),
+                n=request.n,
+                max_tokens=request.max_tokens,
+                stop_tokens=frozenset({self._tokenizer.end_of_text}),
+                logprobs=request.logprobs,
+                prompt_logprobs=request.echo and request.logprobs is not None,
+                deadline=request.deadline,
+            )
+        )
+        drafts = [Draft(self._tokenizer, request, prompt) for prompt in prompts for _ in range(request.n)]
+        try:
+            for event in generation:
+                draft = drafts[event.choice]
+                match event:
+                    case PromptScored():
+                        draft.prompt_logprobs = event.logprobs
+                    case TokenGenerated():
+                        if draft.add(event.token, event.logprobs):
+                            generation.cancel(event.choice)
+                    case ChoiceFinished():
+                        draft.reason = event.reason
+        finally:
+            generation.cancel()
+        if all(draft.reason == "deadline" and draft.is_empty for draft in drafts):
+            raise DeadlineExceededError("Time was up before the first token; nothing was generated.", retry_after=1)
+        return Completion(
+            [draft.choice(index) for index, draft in enumerate(drafts)],
+            prompt_tokens=sum(len(prompt) for prompt in prompts),
+        )
+
+    def _check(self, request: TextRequest, prompts: Sequence[Sequence[int]]) -> None:
+        """Hold a request to the limits."""
+        context, limits = self._backend.context_length, self._limits
+        if len(prompts) * request.n > limits.max_n:
+            raise InvalidRequestError(
+                f"`n` times the number of prompts may be at most {limits.max_n}; "
+                f"given: {request.n} times {len(prompts)}.",
+                param="n",
+            )
+        if request.max_tokens > limits.max_tokens:
+            raise InvalidRequestError(
+                f"`max_tokens` may be at most {limits.max_tokens}; given: {request.max_tokens}.", param="max_tokens"
+            )
+        self._check_tokens(request.sampling.logit_bias, "logit_bias")
+        for prompt in prompts:
+            if len(prompt) > limits.max_prompt_tokens:
+                raise ContextLengthExceededError(
+                    f"`prompt` may have at most {limits.max_prompt_tokens} tokens; given: {len(prompt)}.",
+                    param="prompt",
+                )
+            if len(prompt) + request.max_tokens > context:
+                raise ContextLengthExceededError(
+                    f"`prompt` and `max_tokens` together may have at most {context} tokens, this model's context; "
+                    f"given: {len(prompt)} and {request.max_tokens}.",
+                    param="max_tokens",
+                )
+
+    def _check_tokens(self, ids: Iterable[int], param: str) -> None:
+        size = self._backend.vocabulary_size
+        for token in ids:
+            if not 0 <= token < size:
+                raise InvalidRequestError(
+                    f"`{param}` may hold token ids from 0 to {size - 1}; given: {token}.", param=param
+                )

@@ -1,9 +1,10 @@
 """The environment, typed: every variable the service reads, its bounds and its default."""
 
+import os
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 AuthMode = Literal["api-key", "jwt", "iam", "none"]
@@ -33,6 +34,14 @@ class Settings(BaseSettings):
         600, ge=1, description="Room for keys and values; choices that do not fit at once are decoded in turn."
     )
     threads: int = Field(0, ge=0, description="Threads of the engine; 0 takes the processors the function has.")
+
+    @model_validator(mode="after")
+    def _fails_closed(self) -> Self:
+        if self.auth_mode == "api-key" and not self.keys_table:
+            raise ValueError("AUTH_MODE=api-key needs KEYS_TABLE, the table the keys are checked against")
+        if self.auth_mode == "none" and "AWS_LAMBDA_FUNCTION_NAME" in os.environ:
+            raise ValueError("AUTH_MODE=none is for a server on your own machine, not for a function")
+        return self
 
 
 @lru_cache(maxsize=1)

@@ -2,17 +2,20 @@
 
 import time
 import uuid
-from typing import Any
+from typing import TypeVar, cast
 
 from fastapi import APIRouter
 
 from handler.api.completion_schemas import CompletionAnswer, CompletionBody, CompletionChoice, Logprobs, Usage
 from handler.api.dependencies import Deadline, Service
+from handler.completion import Choice, ScoredToken, TextRequest
 from handler.errors import UnknownModelError
 from handler.inference.protocol import SamplingParams
-from handler.service import Choice, ScoredToken, TextRequest, TextService
+from handler.service import TextService
 
 router = APIRouter(tags=["completions"])
+
+_T = TypeVar("_T")
 
 
 @router.post("/v1/completions")
@@ -40,7 +43,7 @@ def complete(body: CompletionBody, service: TextService, deadline: float | None)
             seed=body.seed,
             stop=[body.stop] if isinstance(body.stop, str) else body.stop or [],
             logprobs=body.logprobs,
-            echo=_or(body.echo, False),
+            echo=bool(body.echo),
             deadline=deadline,
         )
     )
@@ -58,21 +61,17 @@ def complete(body: CompletionBody, service: TextService, deadline: float | None)
     )
 
 
-def _or(value: Any, default: Any) -> Any:
+def _or(value: _T | None, default: _T) -> _T:
     return default if value is None else value
 
 
 def _prompts(prompt: str | list[str] | list[int] | list[list[int]] | None) -> list[str | list[int]]:
     """The four forms of `prompt` as a list of prompts."""
-    match prompt:
-        case None:
-            return [""]
-        case str():
-            return [prompt]
-        case [int(), *_]:
-            return [prompt]  # type: ignore[list-item]
-        case _:
-            return list(prompt)  # type: ignore[arg-type]
+    if prompt is None or isinstance(prompt, str):
+        return [prompt or ""]
+    if isinstance(prompt[0], int):
+        return [cast("list[int]", prompt)]
+    return list(cast("list[str] | list[list[int]]", prompt))
 
 
 def _sampling(body: CompletionBody) -> SamplingParams:

@@ -11,9 +11,9 @@ from pydantic import BaseModel, Field
 
 from handler.api.dependencies import Deadline, Service
 from handler.api.validation import StrictBody
+from handler.completion import TextRequest
 from handler.errors import InvalidRequestError
 from handler.inference.protocol import SamplingParams
-from handler.service import TextRequest
 
 router = APIRouter(tags=["generate_text"])
 

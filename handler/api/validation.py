@@ -3,6 +3,7 @@
 What was given is described, not repeated, wherever it could be somebody's text.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -56,21 +57,15 @@ def invalid_request(errors: Sequence[Mapping[str, Any]]) -> InvalidRequestError:
 
 def describe(value: object) -> str:
     """A value in a few words: numbers as they are, anything that holds text by its type and size."""
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return "true" if value else "false"
-        case int() | float():
-            return _printable(repr(value))
-        case str() | bytes():
-            return f"a string of {len(value)} characters" if value else "an empty string"
-        case list() | tuple():
-            return f"a list of {len(value)} items"
-        case dict():
-            return f"an object with {len(value)} fields"
-        case _:
-            return type(value).__name__
+    if value is None or isinstance(value, bool | int | float):
+        return _printable(json.dumps(value))
+    if isinstance(value, str | bytes):
+        return f"a string of {len(value)} characters" if value else "an empty string"
+    if isinstance(value, dict):
+        return f"an object with {len(value)} fields"
+    if isinstance(value, list):
+        return f"a list of {len(value)} items"
+    return type(value).__name__
 
 
 def _printable(name: str) -> str:

@@ -9,7 +9,6 @@ The samples of one prompt share its prefill: the first reads it, the others star
 
 import threading
 import time
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from queue import SimpleQueue
@@ -85,8 +84,12 @@ class _Choice:
     slot: int = NO_SLOT
     position: int = 0  # prompt tokens that lie in the slot
     output: list[int] = field(default_factory=list)
+    history: History = field(init=False)
     cancelled: bool = False
     finished: bool = False
+
+    def __post_init__(self) -> None:
+        self.history = History(self.prompt.tokens)
 
     @property
     def has_read(self) -> bool:
@@ -154,23 +157,27 @@ class Scheduler:
 
     def _run(self) -> None:
         """The thread: step while there is work, sleep while there is none."""
-        closed = False
-        while not closed:
+        while True:
             with self._wake:
                 while not (self._arriving or self._waiting or self._running or self._closed):
                     self._wake.wait()
                 self._waiting += self._arriving
                 self._arriving = []
                 closed = self._closed
+            if closed:
+                self._fail(RuntimeError("the scheduler was closed"))
+                return
             try:
-                if closed:
-                    raise RuntimeError("the scheduler was closed")
                 self._step()
             except Exception as error:  # noqa: BLE001 - the thread outlives it, and whoever waits hears of it
-                for choice in self._running + self._waiting:
-                    choice.events.put(error)
-                    choice.finished = True
-                self._drop_finished()
+                self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        """End everything under way and everything waiting with an error."""
+        for choice in self._running + self._waiting:
+            choice.events.put(error)
+            choice.finished = True
+        self._drop_finished()
 
     def _step(self) -> None:
         """Advance every choice that has a slot by one piece of its prompt or one token."""
@@ -266,3 +273,14 @@ class Scheduler:
     @staticmethod
     def _advance(choice: _Choice, logits: FloatArray) -> None:
         """Draw the next token from the logits (V,) after the last one."""
+        request, step = choice.request, len(choice.output)
+        token = choose(logits, choice.sampling, choice.history, sample=choice.sample, step=step)
+        if token in request.stop_tokens:
+            choice.finish("stop")
+            return
+        choice.history.add(token)
+        choice.output.append(token)
+        scores = None if request.logprobs is None else logprobs_of(logits, token, request.logprobs)
+        choice.events.put(TokenGenerated(choice.index, token, scores))
+        if step + 1 == request.max_tokens:
+            choice.finish("length")

@@ -1,0 +1,72 @@
+# Everything a person does here is one of these words; `make` alone lists them.
+
+PYTHON ?= python3
+PORT ?= 8000
+MODEL ?= gpt2
+EVENT ?= tests/events/http-api-v2.json
+
+BIN := .venv/bin
+# From PyTorch's own index: the CPU build. The package index's default brings gigabytes of CUDA along. macOS has one build.
+TORCH := torch==2.13.0$(if $(filter Linux,$(shell uname)),+cpu)
+TORCH_INDEX := https://download.pytorch.org/whl/cpu
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test test-containers test-hub check fix lock invoke sam-build sam-invoke sam-api deploy clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: .venv/.ready ## create the Python environment
+
+.venv/.ready: requirements/dev.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
+	@echo "Setting up .venv; this takes a minute or two, once."
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/pip install --quiet --retries 1 "$(TORCH)" --extra-index-url $(TORCH_INDEX)
+	@$(BIN)/pip install --quiet --no-deps --require-hashes --requirement requirements/dev.txt
+	@$(BIN)/pip install --quiet --no-deps --editable .
+	@touch $@
+
+# The serverless tools pin their dependencies so tightly that they have an environment of their own.
+.venv-sam/.ready: requirements/sam.txt
+	@echo "Setting up .venv-sam with the AWS SAM command line, once."
+	@$(PYTHON) -m venv .venv-sam
+	@.venv-sam/bin/pip install --quiet --no-deps --require-hashes --requirement requirements/sam.txt
+	@touch $@
+
+run: setup ## serve MODEL=gpt2|demo|FOLDER on http://127.0.0.1:PORT
+	@$(BIN)/python -m lifecycle.local serve --model "$(MODEL)" --port $(PORT)
+
+test: setup .venv-sam/.ready ## run all tests that need no container engine
+	@$(BIN)/pytest --cov --cov-report=term:skip-covered
+
+test-containers: setup .venv-sam/.ready ## run the tests that build and run the image (needs a container engine)
+	@$(BIN)/pytest -m container --timeout 1200
+
+test-hub: setup ## run the tests that need the Hugging Face hub
+	@$(BIN)/pytest -m hub
+
+check: setup ## lint, format, types and import rules; writes nothing
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+fix: setup ## format, and fix what can be fixed
+	@$(BIN)/ruff check --fix
+	@$(BIN)/ruff format
+
+# Hashes for every file of every package, and no index address: the lock works with any index.
+LOCK = uvx uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --quiet \
+	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
+
+lock: ## resolve the dependencies anew (needs uv)
+	@$(LOCK) pyproject.toml --group lifecycle --group check --output-file requirements/dev.txt
+	@$(LOCK) pyproject.toml --constraints requirements/dev.txt --output-file requirements/image.txt
+	@$(LOCK) --group sam --output-file requirements/sam.txt
+
+invoke: setup .venv-sam/.ready ## send EVENT=FILE to the function under Lambda's runtime interface emulator
+	@$(BIN)/python -m lifecycle.local invoke "$(EVENT)" --model demo
+
+clean: ## remove environments, caches and builds
+	@rm -rf .venv .venv-sam .cache .aws-sam *.egg-info

@@ -1,0 +1,95 @@
+"""A step engine whose next token is arithmetic on everything before it, so that a test can say what must come out.
+
+It keeps the same books as a real one (slots, positions, what was appended) and refuses what a real one would refuse.
+"""
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+
+from handler.inference.protocol import FloatArray
+
+VOCABULARY = 50
+CONTEXT = 64
+
+
+def next_token(tokens: Sequence[int]) -> int:
+    """The token this engine finds most probable after `tokens`; never 0, which tests use as end of text."""
+    value = 7
+    for token in tokens:
+        value = (value * 31 + token + 1) % 10_007
+    return 1 + value % (VOCABULARY - 1)
+
+
+def continuation(prompt: Sequence[int], count: int) -> list[int]:
+    """The greedy output after a prompt."""
+    tokens = list(prompt)
+    for _ in range(count):
+        tokens.append(next_token(tokens))
+    return tokens[len(prompt) :]
+
+
+class FakeEngine:
+    """Counts what it is asked for in `prefilled` and `steps`."""
+
+    name = "fake"
+    context_length = CONTEXT
+    vocabulary_size = VOCABULARY
+
+    def __init__(self, slots: int = 8, seconds_per_step: float = 0.0) -> None:
+        self.free = list(range(slots))
+        self.held: dict[int, list[int]] = {}
+        self.prefilled = 0  # tokens
+        self.steps: list[int] = []  # the batch size of each decode step
+        self.fail_with: Exception | None = None
+        self._seconds_per_step = seconds_per_step
+
+    def acquire(self) -> int | None:
+        """Take a free slot."""
+        if not self.free:
+            return None
+        slot = self.free.pop(0)
+        self.held[slot] = []
+        return slot
+
+    def fork(self, slot: int, length: int) -> int | None:
+        """Copy a slot's beginning."""
+        assert len(self.held[slot]) >= length
+        copy = self.acquire()
+        if copy is not None:
+            self.held[copy] = self.held[slot][:length]
+        return copy
+
+    def release(self, slot: int) -> None:
+        """Give a slot back."""
+        del self.held[slot]
+        self.free.append(slot)
+
+    def prefill(
+        self, slots: Sequence[int], chunks: Sequence[Sequence[int]], *, all_logits: bool = False
+    ) -> list[FloatArray]:
+        """Append the chunks."""
+        result = []
+        for slot, chunk in zip(slots, chunks, strict=True):
+            assert chunk
+            rows = [self._append(slot, token) for token in chunk]
+            self.prefilled += len(chunk)
+            result.append(np.stack(rows if all_logits else rows[-1:]))
+        return result
+
+    def decode(self, slots: Sequence[int], tokens: Sequence[int]) -> FloatArray:
+        """Append one token to each."""
+        if self.fail_with is not None:
+            raise self.fail_with
+        assert len(set(slots)) == len(slots)
+        time.sleep(self._seconds_per_step)
+        self.steps.append(len(slots))
+        return np.stack([self._append(slot, token) for slot, token in zip(slots, tokens, strict=True)])
+
+    def _append(self, slot: int, token: int) -> FloatArray:
+        self.held[slot].append(token)
+        assert len(self.held[slot]) <= CONTEXT
+        logits = np.zeros(VOCABULARY, dtype=np.float32)
+        logits[next_token(self.held[slot])] = 5.0
+        return logits
