@@ -103,6 +103,12 @@ class KeysUnavailableError(ServiceError):
     code = "keys_unavailable"
 
 
+class EngineError(ServiceError):
+    """The engine computed something no answer can be made from."""
+
+    code = "engine_error"
+
+
 class RegistryError(ServiceError):
     """A model cannot be had from the registry."""
 

@@ -1,0 +1,275 @@
+"""The reference engine: GPT-2 in plain torch, the one every other engine is held against.
+
+A ragged batch is one long row of tokens: everything but attention runs once over all of them, and attention runs per
+sequence over that sequence's place in the key-value cache. So a whole prompt, a piece of one and a single token to
+decode are the same computation. Shapes are noted at line ends: T tokens of all sequences together, t of one sequence,
+L tokens in a sequence's cache, C width, I inner width, H heads, D head size, V vocabulary.
+
+The model: Radford et al. 2019, "Language Models are Unsupervised Multitask Learners"; its tensors are named and laid
+out as in https://huggingface.co/openai-community/gpt2.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own convention
+from torch.utils.dlpack import from_dlpack
+
+from handler.errors import ContextLengthExceededError, CorruptModelError, UnsupportedModelError
+from handler.inference.config import Activation, ModelConfig
+from handler.inference.protocol import FloatArray
+from handler.inference.threads import available_processors
+from handler.inference.weights import Tensor
+
+# More sequences than this in one batch make each of them slower without making all of them faster.
+MAX_SLOTS: Final = 64
+
+# numpy has no bfloat16, so its bits travel as integers until torch looks at them.
+DTYPES: Final = {"F32": ("<f4", torch.float32), "F16": ("<f2", torch.float16), "BF16": ("<i2", torch.bfloat16)}
+
+ACTIVATIONS: Final[Mapping[Activation, Callable[[torch.Tensor], torch.Tensor]]] = {
+    "gelu": F.gelu,
+    "gelu_tanh": partial(F.gelu, approximate="tanh"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Where one sequence's tokens lie: in the row of all tokens, and in the cache."""
+
+    slot: int
+    past: int  # tokens of the sequence that are in the cache already
+    start: int
+    stop: int
+
+    @property
+    def length(self) -> int:
+        """The tokens in the cache once these are appended (L)."""
+        return self.past + self.stop - self.start
+
+
+class Linear:
+    """A linear layer, its weight stored (in, out)."""
+
+    def __init__(self, weights: Mapping[str, torch.Tensor], name: str) -> None:
+        self.weight, self.bias = weights[f"{name}.weight"], weights[f"{name}.bias"]
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """(T, in) -> (T, out)."""
+        return torch.addmm(self.bias, x, self.weight)
+
+
+class LayerNorm:
+    """Layer normalization over the width."""
+
+    def __init__(self, weights: Mapping[str, torch.Tensor], name: str, epsilon: float) -> None:
+        self.weight, self.bias, self.epsilon = weights[f"{name}.weight"], weights[f"{name}.bias"], epsilon
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """(T, C) -> (T, C)."""
+        return F.layer_norm(x, self.weight.shape, self.weight, self.bias, self.epsilon)
+
+
+class Block:
+    """One transformer block: attention, then a feed-forward network, each added to the residual stream."""
+
+    def __init__(self, config: ModelConfig, weights: Mapping[str, torch.Tensor], layer: int, cache: torch.Tensor):
+        self.heads, self.head_size = config.heads, config.head_size
+        self.keys, self.values = cache  # (slots, H, context, D) each
+        self.activation = ACTIVATIONS[config.activation]
+        self.ln_1 = LayerNorm(weights, f"h.{layer}.ln_1", config.layer_norm_epsilon)
+        self.attention_in = Linear(weights, f"h.{layer}.attn.c_attn")
+        self.attention_out = Linear(weights, f"h.{layer}.attn.c_proj")
+        self.ln_2 = LayerNorm(weights, f"h.{layer}.ln_2", config.layer_norm_epsilon)
+        self.feed_forward_in = Linear(weights, f"h.{layer}.mlp.c_fc")
+        self.feed_forward_out = Linear(weights, f"h.{layer}.mlp.c_proj")
+
+    def __call__(self, x: torch.Tensor, spans: Sequence[Span]) -> torch.Tensor:
+        """(T, C) -> (T, C), with the keys and values of the tokens appended to the cache."""
+        x = x + self.attention_out(self.attend(self.attention_in(self.ln_1(x)), spans))  # (T, C)
+        hidden = self.activation(self.feed_forward_in(self.ln_2(x)))  # (T, I)
+        return x + self.feed_forward_out(hidden)  # (T, C)
+
+    def attend(self, qkv: torch.Tensor, spans: Sequence[Span]) -> torch.Tensor:
+        """Append keys and values to the cache and let each sequence's queries look at all of its own."""
+        queries, keys, values = qkv.view(-1, 3, self.heads, self.head_size).permute(1, 2, 0, 3)  # (H, T, D) each
+        mixed = torch.empty(qkv.shape[0], self.heads, self.head_size)  # (T, H, D)
+        for span in spans:
+            rows, places = slice(span.start, span.stop), slice(span.past, span.length)
+            self.keys[span.slot, :, places] = keys[:, rows]  # (H, t, D)
+            self.values[span.slot, :, places] = values[:, rows]
+            attended = F.scaled_dot_product_attention(
+                queries[None, :, rows],  # (1, H, t, D)
+                self.keys[span.slot, None, :, : span.length],  # (1, H, L, D)
+                self.values[span.slot, None, :, : span.length],
+                attn_mask=_mask(span),
+                is_causal=span.past == 0 and span.length > 1,
+            )
+            mixed[rows] = attended[0].transpose(0, 1)
+        return mixed.view(qkv.shape[0], -1)  # (T, C)
+
+
+class ReferenceEngine:
+    """GPT-2 on the CPU in 32-bit floating point, a `StepEngine`."""
+
+    name = "reference"
+
+    def __init__(
+        self, config: ModelConfig, tensors: Mapping[str, Tensor], *, kv_cache_bytes: int, threads: int = 0
+    ) -> None:
+        """Put the model together from its tensors, without copying those in 32 bits.
+
+        Args:
+            config: the architecture.
+            tensors: the weights by their canonical names; the bytes they are views of must not change any more.
+            kv_cache_bytes: room for keys and values; the slots are as many sequences as fit.
+            threads: threads torch may use, 0 for as many as there are processors. torch keeps one number for all
+                engines of the process.
+
+        Raises:
+            CorruptModelError: a tensor is missing or does not have the shape the architecture gives it.
+            UnsupportedModelError: a tensor is of a type or name that is not implemented, or not one sequence fits.
+        """
+        torch.set_num_threads(threads or available_processors())
+        weights = _load(config, tensors)
+        per_sequence = config.layers * 2 * config.context_length * config.width * 4
+        slots = min(kv_cache_bytes // per_sequence, MAX_SLOTS)
+        if slots == 0:
+            raise UnsupportedModelError(
+                f"KV_CACHE_MB must leave room for at least one sequence, which takes {per_sequence / 1e6:.1f} MB; "
+                f"given: {kv_cache_bytes / 1e6:.1f} MB"
+            )
+        self.context_length, self.vocabulary_size = config.context_length, config.vocabulary_size
+        # Not touched before it is used: memory is taken only by as many tokens as sequences really have.
+        self._cache = torch.empty(config.layers, 2, slots, config.heads, config.context_length, config.head_size)
+        self._lengths: dict[int, int] = {}
+        self._free = list(reversed(range(slots)))
+        self._token_embeddings = weights["wte.weight"]  # (V, C)
+        self._position_embeddings = weights["wpe.weight"]  # (context, C)
+        self._blocks = [Block(config, weights, layer, self._cache[layer]) for layer in range(config.layers)]
+        self._ln_f = LayerNorm(weights, "ln_f", config.layer_norm_epsilon)
+
+    def acquire(self) -> int | None:
+        """Take a free, empty slot, or None if the key-value cache is fully used."""
+        if not self._free:
+            return None
+        slot = self._free.pop()
+        self._lengths[slot] = 0
+        return slot
+
+    def fork(self, slot: int, length: int) -> int | None:
+        """Take a free slot that starts as a copy of another slot's first `length` tokens, or None."""
+        if not 0 <= length <= self._lengths[slot]:
+            raise ValueError(f"slot {slot} holds {self._lengths[slot]} tokens, cannot fork its first {length}")
+        copy = self.acquire()
+        if copy is not None:
+            self._cache[:, :, copy, :, :length] = self._cache[:, :, slot, :, :length]
+            self._lengths[copy] = length
+        return copy
+
+    def release(self, slot: int) -> None:
+        """Give a slot back."""
+        del self._lengths[slot]
+        self._free.append(slot)
+
+    def prefill(
+        self, slots: Sequence[int], chunks: Sequence[Sequence[int]], *, all_logits: bool = False
+    ) -> list[FloatArray]:
+        """Append a chunk of at least one token to each slot.
+
+        Returns:
+            For each slot the logits after its last token, (1, V), or with `all_logits` after every token, (t, V).
+
+        Raises:
+            ContextLengthExceededError: a chunk does not fit behind what its slot holds; nothing was appended.
+        """
+        spans = self._spans(slots, chunks)
+        tokens = [token for chunk in chunks for token in chunk]
+        if all_logits:
+            logits = self._forward(tokens, spans)  # (T, V)
+            return [logits[span.start : span.stop] for span in spans]
+        logits = self._forward(tokens, spans, last=True)  # (B, V)
+        return [row[None] for row in logits]
+
+    def decode(self, slots: Sequence[int], tokens: Sequence[int]) -> FloatArray:
+        """Append one token to each slot and return the logits after it, (B, V).
+
+        Raises:
+            ContextLengthExceededError: a slot is full; nothing was appended.
+        """
+        return self._forward(tokens, self._spans(slots, [(token,) for token in tokens]))
+
+    @torch.inference_mode()
+    def _forward(self, tokens: Sequence[int], spans: Sequence[Span], *, last: bool = False) -> FloatArray:
+        """The logits after every token, or only after the last one of each sequence."""
+        positions = [position for span in spans for position in range(span.past, span.length)]
+        x = self._token_embeddings[torch.tensor(tokens)] + self._position_embeddings[torch.tensor(positions)]  # (T, C)
+        for block in self._blocks:
+            x = block(x, spans)
+        for span in spans:
+            self._lengths[span.slot] = span.length
+        if last:
+            x = x[torch.tensor([span.stop - 1 for span in spans])]  # (B, C)
+        logits: FloatArray = _head(self._ln_f(x), self._token_embeddings).numpy()
+        return logits
+
+    def _spans(self, slots: Sequence[int], chunks: Sequence[Sequence[int]]) -> list[Span]:
+        """Where the chunks will lie, once it is certain that all of them fit."""
+        if len(set(slots)) != len(slots) or len(slots) != len(chunks):
+            raise ValueError(f"each slot takes one chunk, given slots {list(slots)} and {len(chunks)} chunks")
+        spans = []
+        start = 0
+        for slot, chunk in zip(slots, chunks, strict=True):
+            span = Span(slot, self._lengths[slot], start, start + len(chunk))
+            if not chunk:
+                raise ValueError(f"the chunk for slot {slot} has no tokens")
+            if span.length > self.context_length:
+                raise ContextLengthExceededError(
+                    f"a sequence may have at most {self.context_length} tokens, this model's context; "
+                    f"given: {span.past} and {len(chunk)} more"
+                )
+            spans.append(span)
+            start = span.stop
+        return spans
+
+
+def _mask(span: Span) -> torch.Tensor | None:
+    """Which keys each query may look at, (t, L), where neither "all" nor torch's own causal mask says it.
+
+    torch aligns its causal mask to the upper left corner; a piece behind others needs the lower right one.
+    """
+    added = span.stop - span.start
+    if span.past == 0 or added == 1:
+        return None
+    return torch.ones(added, span.length, dtype=torch.bool).tril(span.past)
+
+
+def _head(x: torch.Tensor, embeddings: torch.Tensor) -> torch.Tensor:
+    """The logits, (T, C) -> (T, V): how alike the final state is to each token's embedding."""
+    return (embeddings @ x.T).T.contiguous()
+
+
+def _load(config: ModelConfig, tensors: Mapping[str, Tensor]) -> dict[str, torch.Tensor]:
+    """The weights as torch tensors of 32 bits, every one that the architecture needs and no other."""
+    shapes = config.tensor_shapes()
+    for name in tensors:
+        if name not in shapes:
+            raise UnsupportedModelError(f"tensor {name!r} is not part of GPT-2 as it is implemented")
+    weights = {}
+    for name, shape in shapes.items():
+        if name not in tensors:
+            raise CorruptModelError(f"tensor {name!r} is missing")
+        tensor = tensors[name]
+        if tensor.shape != shape:
+            raise CorruptModelError(f"tensor {name!r} must have the shape {list(shape)}, given {list(tensor.shape)}")
+        if tensor.dtype not in DTYPES:
+            raise UnsupportedModelError(f"tensor {name!r} must be one of {', '.join(DTYPES)}, given {tensor.dtype}")
+        carrier, dtype = DTYPES[tensor.dtype]
+        # By way of DLPack, because torch's other ways into foreign memory object to memory that is read-only.
+        array = np.frombuffer(tensor.data, carrier).reshape(shape)
+        weights[name] = from_dlpack(array).view(dtype).float()
+    return weights

@@ -1,0 +1,81 @@
+"""Puts a choice's text together from its tokens, and gives out only what is certain.
+
+Certain is what no later token can change: whole characters, and nothing that may still become part of a stop string.
+"""
+
+import codecs
+from collections.abc import Sequence
+
+from handler.inference.tokenizer import Tokenizer
+
+
+class TextAssembler:
+    """Takes a choice's tokens one by one and hands out its text.
+
+    The stop string that is complete first ends the text, and of those complete together the longest; how the text is
+    cut into tokens makes no difference. The output is the text before it.
+
+    Attributes:
+        stopped: whether a stop string was met; what is pushed afterwards is ignored.
+        offsets: for each token where it begins in the text, in characters. A token that begins inside a character has
+            the offset of that character.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, stop: Sequence[str] = ()) -> None:
+        self._tokenizer = tokenizer
+        self._stop = [string for string in stop if string]
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._decoded = 0  # characters that the tokens have made so far, wanted or not
+        self._given = 0  # characters that were handed out
+        self._held = ""  # characters that may be the beginning of a stop string
+        self.stopped = False
+        self.offsets: list[int] = []
+
+    @property
+    def kept_tokens(self) -> int:
+        """How many of the tokens lie in the output, at least with their first character."""
+        if not self.stopped:
+            return len(self.offsets)
+        return sum(offset < self._given for offset in self.offsets)
+
+    def push(self, token: int) -> str:
+        """Append a token and return the text that has become certain."""
+        if self.stopped:
+            return ""
+        data = self._tokenizer.token_bytes(token)
+        # What the first byte makes of the bytes before it tells which character it belongs to: the last one there is
+        # now, complete or not.
+        text = self._decoder.decode(data[:1])
+        incomplete = bool(self._decoder.getstate()[0])
+        self.offsets.append(self._decoded + max(0, len(text) + incomplete - 1) if data else self._decoded)
+        return self._accept(text + self._decoder.decode(data[1:]))
+
+    def finish(self) -> str:
+        """Return the rest of the text: there are no more tokens. An incomplete character becomes U+FFFD."""
+        if self.stopped:
+            return ""
+        text = self._accept(self._decoder.decode(b"", final=True)) + self._held
+        self._given += len(self._held)
+        self._held = ""
+        return text
+
+    def _accept(self, text: str) -> str:
+        """Append whole characters and return what is certain of all that is at hand."""
+        self._decoded += len(text)
+        text = self._held + text
+        matches = [(start + len(stop), start) for stop in self._stop if (start := text.find(stop)) >= 0]
+        if matches:
+            self.stopped = True
+            certain = min(matches)[1]
+            self._held = ""
+        else:
+            certain = len(text) - max((_overlap(text, stop) for stop in self._stop), default=0)
+            self._held = text[certain:]
+        self._given += certain
+        return text[:certain]
+
+
+def _overlap(text: str, stop: str) -> int:
+    """The length of the longest end of the text with which the stop string begins."""
+    longest = min(len(text), len(stop) - 1)
+    return next((length for length in range(longest, 0, -1) if text.endswith(stop[:length])), 0)

@@ -1,0 +1,116 @@
+"""From text to token ids and back, for byte-level BPE tokenizers such as GPT-2's.
+
+Every token of such a tokenizer is a run of bytes, written in its vocabulary in an alphabet of 256 printable
+characters (Radford et al. 2019, https://github.com/openai/gpt-2/blob/master/src/encoder.py). A character of the text
+may be spread over several tokens, so tokens have bytes, and only runs of them have text.
+"""
+
+import json
+from collections.abc import Iterable
+from typing import Any, Final
+
+import tokenizers
+
+from handler.errors import CorruptModelError, InvalidRequestError, UnsupportedModelError
+
+END_OF_TEXT: Final = "<|endoftext|>"
+
+
+def _byte_alphabet() -> dict[str, int]:
+    """The byte each character of the alphabet stands for: itself if printable, else the next one from U+0100 on."""
+    printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    others = [byte for byte in range(256) if byte not in printable]
+    return {chr(byte): byte for byte in printable} | {chr(256 + i): byte for i, byte in enumerate(others)}
+
+
+BYTE_ALPHABET: Final = _byte_alphabet()
+
+
+class Tokenizer:
+    """A byte-level BPE tokenizer, read from a `tokenizer.json`; it may be used from any thread."""
+
+    def __init__(self, data: bytes) -> None:
+        """Read a tokenizer.
+
+        Args:
+            data: the content of a `tokenizer.json`.
+
+        Raises:
+            CorruptModelError: it cannot be read.
+            UnsupportedModelError: it is not byte-level BPE with an end-of-text token.
+        """
+        try:
+            self._tokenizer = tokenizers.Tokenizer.from_buffer(data)
+            _refuse_other_kinds(json.loads(data))
+        except (UnsupportedModelError, CorruptModelError):
+            raise
+        except Exception as error:  # the library raises nothing more exact
+            raise CorruptModelError(f"tokenizer.json: {error}") from error
+        # A file may ask for both; a prompt is never cut or filled up in silence.
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+        added = {id_: token.content for id_, token in self._tokenizer.get_added_tokens_decoder().items()}
+        ends = [id_ for id_, content in added.items() if content == END_OF_TEXT]
+        if not ends:
+            raise UnsupportedModelError(f"tokenizer.json: {END_OF_TEXT} must be among the added tokens")
+        self.end_of_text: int = ends[0]
+        vocabulary = self._tokenizer.get_vocab()
+        self.vocabulary_size: int = max(vocabulary.values()) + 1
+        self._bytes = [b""] * self.vocabulary_size
+        for token, id_ in vocabulary.items():
+            self._bytes[id_] = added[id_].encode() if id_ in added else _to_bytes(token)
+
+    def encode(self, text: str) -> list[int]:
+        """The token ids of a text; a literal `<|endoftext|>` in it is that token.
+
+        Raises:
+            InvalidRequestError: the text has half of a surrogate pair, so it is not Unicode text.
+        """
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise InvalidRequestError(
+                f"`prompt` must be valid Unicode; given: the lone surrogate U+{ord(text[error.start]):04X} "
+                f"at position {error.start}.",
+                param="prompt",
+            ) from error
+        return self._tokenizer.encode(text, add_special_tokens=False).ids
+
+    def token_bytes(self, token: int) -> bytes:
+        """The bytes of a token; none for an id that the model has but the vocabulary has not."""
+        return self._bytes[token] if token < self.vocabulary_size else b""
+
+    def token_text(self, token: int) -> str:
+        r"""The text of a token, or `bytes:\xNN...` where it is part of a character, as OpenAI's API writes it."""
+        data = self.token_bytes(token)
+        try:
+            return data.decode()
+        except UnicodeDecodeError:
+            return "bytes:" + "".join(f"\\x{byte:02x}" for byte in data)
+
+    def decode(self, tokens: Iterable[int]) -> str:
+        """The text of some tokens; bytes that are no character become U+FFFD."""
+        return b"".join(map(self.token_bytes, tokens)).decode(errors="replace")
+
+
+def _refuse_other_kinds(description: dict[str, Any]) -> None:
+    """Raise if tokens of the tokenizer with this `tokenizer.json` would not be bytes in GPT-2's alphabet."""
+    model = description["model"]
+    if model["type"] != "BPE":
+        raise UnsupportedModelError(f"tokenizer.json: the model must be BPE, given {model['type']!r}")
+    decoder = (description.get("decoder") or {}).get("type")
+    if decoder != "ByteLevel":
+        raise UnsupportedModelError(f"tokenizer.json: the decoder must be ByteLevel, given {decoder!r}")
+    for key in ("continuing_subword_prefix", "end_of_word_suffix"):
+        if model.get(key):
+            raise UnsupportedModelError(f"tokenizer.json: {key} must be empty, given {model[key]!r}")
+    missing = [byte for character, byte in BYTE_ALPHABET.items() if character not in model["vocab"]]
+    if missing:
+        raise UnsupportedModelError(f"tokenizer.json: the vocabulary must have every byte, it lacks {missing[0]:#04x}")
+
+
+def _to_bytes(token: str) -> bytes:
+    try:
+        return bytes(BYTE_ALPHABET[character] for character in token)
+    except KeyError as error:
+        raise UnsupportedModelError(f"tokenizer.json: token {token!r} is not written in the byte alphabet") from error

@@ -1,0 +1,90 @@
+"""Small real models for tests: tokenizers trained on the spot and checkpoints with random weights."""
+
+import json
+from typing import Any
+
+import numpy as np
+from tokenizers import AddedToken, decoders, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer as Library
+
+from handler.inference.config import ModelConfig
+from handler.inference.reference import ReferenceEngine
+from handler.inference.tokenizer import END_OF_TEXT, Tokenizer
+from handler.inference.weights import read_tensors
+
+TEXT = ["She said that the sea was the sea, and he heard her say so. “Well — naïve café!” said he; 日本語 🙂 там."]
+
+
+def tokenizer_json(vocabulary_size: int = 300) -> bytes:
+    """A byte-level BPE tokenizer as GPT-2 has it: end of text is the last id, and characters outside ASCII are split.
+
+    Args:
+        vocabulary_size: 257 (the bytes and the end of text) or more.
+    """
+    library = Library(models.BPE())
+    library.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    library.decoder = decoders.ByteLevel()
+    library.train_from_iterator(
+        TEXT * 3,
+        trainers.BpeTrainer(
+            vocab_size=vocabulary_size - 1,
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        ),
+    )
+    library.add_special_tokens([AddedToken(END_OF_TEXT, special=True, normalized=False)])
+    return library.to_str().encode()
+
+
+def tiny_tokenizer(vocabulary_size: int = 300) -> Tokenizer:
+    """The same, read."""
+    return Tokenizer(tokenizer_json(vocabulary_size))
+
+
+def config_json(**changes: Any) -> dict[str, Any]:
+    """The `config.json` of a GPT-2 small enough to run in a millisecond, with some keys changed."""
+    config = {
+        "model_type": "gpt2",
+        "architectures": ["GPT2LMHeadModel"],
+        "n_layer": 2,
+        "n_head": 4,
+        "n_embd": 32,
+        "n_inner": None,
+        "n_positions": 64,
+        "vocab_size": 300,
+        "activation_function": "gelu_new",
+        "layer_norm_epsilon": 1e-5,
+    }
+    return config | changes
+
+
+def random_checkpoint(config: ModelConfig, seed: int = 0, scale: float = 0.1) -> bytes:
+    """A safetensors file with random weights in 32 bits, under the canonical names.
+
+    Args:
+        config: the architecture.
+        seed: the same seed gives the same bytes.
+        scale: their standard deviation; the larger, the more the next token depends on those before it.
+    """
+    random = np.random.default_rng(seed)
+    header: dict[str, Any] = {}
+    parts = []
+    end = 0
+    for name, shape in config.tensor_shapes().items():
+        values = random.standard_normal(shape, np.float32) * np.float32(scale)
+        if ".ln_" in f".{name}" and name.endswith("weight"):
+            values += 1
+        header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [end, end + values.nbytes]}
+        parts.append(values.tobytes())
+        end += values.nbytes
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    return b"".join([len(text).to_bytes(8, "little"), text, *parts])
+
+
+def random_engine(config: dict[str, Any], *, slots: int = 4, seed: int = 0) -> ReferenceEngine:
+    """The reference engine with random weights and room for some sequences, on one thread."""
+    parsed = ModelConfig.from_json(config)
+    tensors, _ = read_tensors(memoryview(random_checkpoint(parsed, seed)))
+    per_sequence = parsed.layers * 2 * parsed.context_length * parsed.width * 4
+    return ReferenceEngine(parsed, tensors, kv_cache_bytes=slots * per_sequence, threads=1)
