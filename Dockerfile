@@ -1,0 +1,49 @@
+# The image of the Lambda functions: the interpreter, the packages of requirements/image.txt, CPU torch and handler/.
+# Models are not in it; they are read from S3. Build it with `sam build`, or with any engine: `docker build .`
+
+# One base for both stages, so that what was compiled in the first runs in the second.
+ARG BASE_IMAGE=docker.io/library/python:3.11-slim-bookworm
+
+FROM ${BASE_IMAGE} AS build
+# strip, which finds 100 MB of symbols in torch's libraries that nothing reads.
+RUN apt-get update && apt-get install --yes --no-install-recommends binutils && rm -rf /var/lib/apt/lists/*
+RUN python -m venv --without-pip /opt/venv
+# Apart from the lock: the package index's own build brings gigabytes of CUDA. Without its dependencies, because those
+# that are not in the lock (sympy, networkx, jinja2) serve its compiler alone.
+RUN pip --python /opt/venv/bin/python install --no-cache-dir --no-compile --no-deps --retries 1 \
+        "torch==2.13.0+cpu" --extra-index-url https://download.pytorch.org/whl/cpu
+COPY requirements/image.txt /tmp/image.txt
+RUN pip --python /opt/venv/bin/python install --no-cache-dir --no-compile --no-deps --require-hashes -r /tmp/image.txt
+# What serving never touches: torch's compiler, tests and C++ side; the AWS services that are not called; the hub's
+# client, which tokenizers depends on to fetch what is never fetched here; tests, headers and type stubs of all.
+RUN cd /opt/venv/lib/python3*/site-packages \
+    && find torch/bin -type f ! -name torch_shm_manager -delete \
+    && rm -rf torch/include torch/share torch/test torch/_inductor torch/_dynamo functorch \
+        torch/lib/*_test.so torch/lib/libaoti_custom_ops.so torch/lib/libbackend_with_compiler.so \
+        huggingface_hub huggingface_hub-*.dist-info hf_xet hf_xet-*.dist-info \
+    && find botocore/data -mindepth 1 -maxdepth 1 -type d ! -name s3 ! -name dynamodb ! -name sts -exec rm -rf {} + \
+    && find . -type d \( -name tests -o -name include \) -prune -exec rm -rf {} + \
+    && find . -type f \( -name '*.pyi' -o -name '*.a' -o -name '*.h' \) -delete \
+    && strip --strip-unneeded torch/lib/libtorch_cpu.so torch/lib/libtorch_python.so
+COPY handler /var/task/handler
+# Lambda's file system is read-only, so what is not compiled now is compiled at every cold start, which costs seconds.
+# "unchecked-hash" trusts the bytecode whatever the files' times are after the image has been copied about.
+RUN python -m compileall -q -j 0 --invalidation-mode unchecked-hash -x /py312_ /opt/venv/lib /var/task
+
+
+FROM ${BASE_IMAGE}
+# The base image comes without bytecode for the standard library.
+RUN python -m compileall -q -f -j 0 --invalidation-mode unchecked-hash -x '/(test|tests|idlelib|lib2to3|[a-z]+-packages)/' \
+        "$(python -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')"
+# A snapshot may be taken of what runs here: see SnapStart in template.yaml.
+LABEL com.amazonaws.lambda.feature.snapstart="Allow"
+ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1
+COPY --from=build /opt/venv /opt/venv
+COPY --from=build /var/task /var/task
+WORKDIR /var/task
+# Nobody. Lambda runs every image as a user of its own, whatever is said here. `sam build` passes 0 (see template.yaml),
+# because `sam local` puts the emulator into the image by commands that run as this user.
+ARG RUN_AS=65534
+USER ${RUN_AS}
+ENTRYPOINT ["python", "-m", "awslambdaric"]
+CMD ["handler.main.handler"]
