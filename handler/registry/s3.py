@@ -33,24 +33,29 @@ if TYPE_CHECKING:
 
 THREADS = 8
 
-# boto3 tries again only what fails before a body arrives, and does not tell; the registry does it for everything, so
-# the client tries once. The timeouts are for one connection that hangs, not for a file.
-_CONFIG = Config(
-    connect_timeout=2,
-    read_timeout=10,
-    retries={"total_max_attempts": 1, "mode": "standard"},
-    max_pool_connections=THREADS,
-)
-
 _CREDENTIALS = (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError, TokenRetrievalError)
 _TRANSPORT = (botocore.exceptions.ConnectionError, HTTPClientError, IncompleteReadError, FlexibleChecksumError)
 _THROTTLING = {"SlowDown", "Throttling", "ThrottlingException", "RequestLimitExceeded", "RequestTimeout"}
 _REFUSALS = {"ExpiredToken", "InvalidToken", "AuthorizationHeaderMalformed"}
 
 
-def s3_client() -> "S3Client":
-    """A client as the registry wants it; region, credentials and `AWS_ENDPOINT_URL_S3` come from the environment."""
-    client: S3Client = boto3.client("s3", config=_CONFIG)
+def s3_client(attempts: int = 1) -> "S3Client":
+    """A client as the registry wants it; region, credentials and `AWS_ENDPOINT_URL_S3` come from the environment.
+
+    Args:
+        attempts: how often boto3 tries a request. The loader tries again by itself, for boto3 does so only until the
+            body begins; writing is left to boto3.
+    """
+    client: S3Client = boto3.client(
+        "s3",
+        config=Config(
+            # For a connection that hangs, not for a whole file.
+            connect_timeout=2,
+            read_timeout=10,
+            retries={"total_max_attempts": attempts, "mode": "standard"},
+            max_pool_connections=THREADS,
+        ),
+    )
     return client
 
 

@@ -1,0 +1,40 @@
+"""The command line of a model's life: `lifecycle --help` lists its words, in the order they are used.
+
+Commands import what they need when they run, so that help is there at once.
+"""
+
+import sys
+
+import typer
+from rich.console import Console
+
+from handler.errors import ServiceError
+from lifecycle.commands import keys, models
+from lifecycle.commands.train import train
+
+app = typer.Typer(
+    help="Import, train, publish and promote models, and hand out API keys.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+app.command("import")(models.import_)
+app.command("train")(train)
+app.command("publish")(models.publish)
+app.command("promote")(models.promote)
+app.command("list")(models.list_)
+app.add_typer(keys.app, name="keys")
+
+
+def main() -> None:
+    """Run a command; whatever a person can mend is told in one line, with exit status 1."""
+    try:
+        app()
+    except ServiceError as error:
+        _fail(error.message)
+    except OSError as error:  # a full disk, a folder that may not be written to
+        _fail(str(error))
+
+
+def _fail(message: str) -> None:
+    Console(stderr=True, soft_wrap=True).print("error:", message, style="red", markup=False, highlight=False)
+    sys.exit(1)

@@ -1,0 +1,100 @@
+"""`lifecycle import`, `publish`, `promote` and `list`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
+from rich.table import Table
+from typer import Argument, Option
+
+if TYPE_CHECKING:
+    from handler.registry.store import ModelStore
+
+Bucket = Annotated[str, Option(envvar="MODELS_BUCKET", help="S3 bucket of the models.")]
+Name = Annotated[str, Option(help="Name of the model: lower-case letters, digits, and . _ -")]
+
+
+def import_(
+    source: Annotated[str, Argument(metavar="SRC", help="Hub name, or folder of a transformers checkpoint.")],
+    *,
+    out: Annotated[Path, Option(help="Checkpoint folder to make.")],
+) -> None:
+    """Import a checkpoint from the Hugging Face hub or from a folder.
+
+    Only safetensors are read, and only the files that are needed are downloaded.
+    """
+    from lifecycle.importing import import_model  # noqa: PLC0415
+
+    checkpoint = import_model(source, out)
+    model = checkpoint.architecture
+    Console().print(
+        f"{out}: {checkpoint.provenance.source}, {model.parameters:,} parameters in {checkpoint.dtype},"
+        f" {model.vocabulary_size:,} tokens, context of {model.context_length:,}",
+        soft_wrap=True,
+        highlight=False,
+    )
+
+
+def publish(
+    folder: Annotated[Path, Argument(metavar="DIR", help="Checkpoint folder, as `import` and `train` make it.")],
+    *,
+    name: Name,
+    bucket: Bucket,
+) -> None:
+    """Publish a checkpoint folder as an immutable version, and print that version.
+
+    The same content is the same version; publishing it again completes what was interrupted.
+    """
+    from lifecycle.publishing import publish as run  # noqa: PLC0415
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        # All that lies in the folder is a good first guess; the total is told with the first piece.
+        total = sum(path.stat().st_size for path in folder.glob("*") if path.is_file())
+        tasks: dict[str, TaskID] = {what: bars.add_task(what, total=total) for what in ("hash", "upload")}
+        manifest = run(folder, _store(bucket, attempts=5), name, lambda what, size: bars.advance(tasks[what], size))
+    print(manifest.version)  # noqa: T201 (the one word a script reads)
+
+
+def promote(
+    name: Annotated[str, Argument(help="Name of the model.")],
+    version: Annotated[str, Argument(help="Version to serve, as `publish` printed it.")],
+    *,
+    alias: Annotated[str, Option(help="Alias to move.")] = "live",
+    bucket: Bucket,
+) -> None:
+    """Move an alias onto a published version; environments that start from then on serve it."""
+    from lifecycle.publishing import promote as run  # noqa: PLC0415
+
+    before = run(_store(bucket, attempts=5), name, version, alias)
+    came_from = before.version if before else "nothing"
+    Console().print(f"{alias} of {name}: {came_from} -> {version}", soft_wrap=True, highlight=False)
+
+
+def list_(*, bucket: Bucket) -> None:
+    """List every published version, and the aliases that point to it."""
+    store = _store(bucket, attempts=5)
+    table = Table("model", "version", "aliases", "created", "parameters", "type", "bytes", "source")
+    for name in store.models():
+        aliases = store.aliases(name)
+        manifests = sorted((store.manifest(name, v) for v in store.versions(name)), key=lambda m: m.created)
+        for manifest in manifests:
+            table.add_row(
+                name,
+                manifest.version,
+                ", ".join(alias for alias, state in aliases.items() if state.version == manifest.version),
+                manifest.created,
+                f"{manifest.architecture.parameters:,}",
+                manifest.layout or manifest.dtype,
+                f"{sum(file.size for file in manifest.files):,}",
+                manifest.source,
+            )
+    Console().print(table if table.row_count else f"{bucket} holds no published model")
+
+
+def _store(bucket: str, attempts: int) -> "ModelStore":
+    from handler.registry.s3 import s3_client  # noqa: PLC0415
+    from handler.registry.store import ModelStore  # noqa: PLC0415
+
+    return ModelStore(s3_client(attempts), bucket)
