@@ -2,7 +2,7 @@
 
 import time
 import uuid
-from typing import TypeVar, cast
+from typing import TypeVar
 
 from fastapi import APIRouter
 
@@ -70,8 +70,8 @@ def _prompts(prompt: str | list[str] | list[int] | list[list[int]] | None) -> li
     if prompt is None or isinstance(prompt, str):
         return [prompt or ""]
     if isinstance(prompt[0], int):
-        return [cast("list[int]", prompt)]
-    return list(cast("list[str] | list[list[int]]", prompt))
+        return [prompt]
+    return list(prompt)
 
 
 def _sampling(body: CompletionBody) -> SamplingParams:

@@ -1,0 +1,47 @@
+"""`python -m lifecycle.local`: what `make run`, `make invoke` and the container targets call."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from rich.console import Console
+from typer import Argument, Option, Typer
+
+from handler.errors import ServiceError
+from lifecycle.local.cloud import embedded_cloud
+from lifecycle.local.invoke import emulated_function
+from lifecycle.local.invoke import invoke as send
+from lifecycle.local.models import publish_source
+from lifecycle.local.serve import serve as run_server
+
+cli = Typer(help=__doc__, no_args_is_help=True, add_completion=False)
+console = Console(stderr=True, highlight=False, soft_wrap=True)
+
+Model = Annotated[str, Option(help="`demo`, a folder with a checkpoint, or a name on the Hugging Face hub.")]
+
+
+@cli.command()
+def serve(model: Model = "gpt2", port: Annotated[int, Option(min=1, max=65535)] = 8000) -> None:
+    """Serve a model over HTTP until interrupted."""
+    sys.exit(run_server(model, port, console))
+
+
+@cli.command()
+def invoke(
+    event: Annotated[Path, Argument(exists=True, dir_okay=False, help="A file that holds one event as JSON.")],
+    model: Model = "demo",
+) -> None:
+    """Send an event to the function under Lambda's runtime interface emulator and print the answer."""
+    with embedded_cloud() as cloud:
+        name = publish_source(model, cloud.store, console)
+        with emulated_function(cloud.environment(name)) as address:
+            answer = send(address, event.read_bytes())
+    sys.stdout.buffer.write(answer + b"\n")
+
+
+if __name__ == "__main__":
+    try:
+        cli()
+    except ServiceError as error:
+        console.print(error.message)
+        sys.exit(1)

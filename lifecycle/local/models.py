@@ -1,0 +1,55 @@
+"""From what a person calls a model (`gpt2`, `demo`, a folder) to a published version in the embedded bucket."""
+
+import shutil
+from pathlib import Path
+
+from rich.console import Console
+
+from handler.registry.names import model_name
+from handler.registry.store import ModelStore
+from lifecycle.hub import HubUnreachableError
+from lifecycle.importing import import_model
+from lifecycle.publishing import promote, publish
+
+DEMO = Path(__file__).parent.parent / "demo"
+
+# The embedded bucket forgets; what was imported for it is kept here.
+CACHE = Path(".cache/models")
+
+
+def publish_source(source: str, store: ModelStore, console: Console) -> str:
+    """Publish a model and make it live.
+
+    Args:
+        source: `demo`, a folder with a transformers checkpoint, or a name on the Hugging Face hub. Where the hub does
+            not answer, the demo model takes its place, and a line says so.
+        store: the bucket.
+        console: where to say what is going on.
+
+    Returns:
+        The model's name in the registry.
+    """
+    folder = _checkpoint(source, console)
+    manifest = publish(folder, store, folder.name)
+    promote(store, manifest.name, manifest.version, "live")
+    return manifest.name
+
+
+def _checkpoint(source: str, console: Console) -> Path:
+    """The checkpoint folder of a source: bundled, imported before, or imported now."""
+    if source == "demo":
+        return DEMO
+    out = CACHE / model_name(source)
+    if Path(source).expanduser().is_dir():
+        # It may have changed since it was imported last, and importing it again is a matter of seconds.
+        shutil.rmtree(out, ignore_errors=True)
+    if out.is_dir():
+        return out
+    out.parent.mkdir(parents=True, exist_ok=True)
+    console.print(f"Importing {source} into {out}.")
+    try:
+        import_model(source, out)
+    except HubUnreachableError as error:
+        console.print(f"{error.message}; serving the bundled demo model instead.")
+        return DEMO
+    return out
