@@ -29,19 +29,19 @@ class TrainingSettings:
     """
 
     hold_out: tuple[str, ...]
-    vocabulary: int = 4096
+    vocabulary: int = 6144
     context: int = 256
     width: int = 256
-    layers: int = 5
+    layers: int = 4
     heads: int = 4
-    dropout: float = 0.1
-    batch_size: int = 8
-    steps: int = 3000
-    warmup: int = 100
-    learning_rate: float = 2e-3
+    dropout: float = 0.05
+    batch_size: int = 4
+    steps: int = 6000
+    warmup: int = 200
+    learning_rate: float = 2.5e-3
     weight_decay: float = 0.1
     clip: float = 1.0
-    eval_every: int = 250
+    eval_every: int = 300
     precision: str = "bf16"
     seed: int = 0
 

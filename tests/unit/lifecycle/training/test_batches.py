@@ -1,4 +1,4 @@
-"""Batches are functions of seed and step: they cover the tokens, differ between epochs, and refuse what is too short."""
+"""Batches are functions of seed and step: they cover the tokens, differ by epoch, refuse what is too short."""
 
 import numpy as np
 import pytest
