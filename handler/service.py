@@ -5,6 +5,7 @@ before the first stop string, with log-probabilities and usage that describe exa
 """
 
 import secrets
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Protocol
@@ -20,6 +21,7 @@ from handler.inference.protocol import (
 )
 from handler.inference.tokenizer import Tokenizer
 from handler.registry.manifest import Manifest
+from handler.telemetry import logger
 
 
 class Limits(Protocol):
@@ -78,8 +80,10 @@ class TextService:
             ContextLengthExceededError: a prompt and `max_tokens` do not fit the model's context.
             DeadlineExceededError: time was up before there was a single token.
         """
+        started = time.monotonic()
+        self._check_numbers(request)
         prompts = tuple(self.encode(prompt) for prompt in request.prompts)
-        self._check(request, prompts)
+        self._check_lengths(prompts, request.max_tokens)
         generation = self._backend.submit(
             GenerationRequest(
                 prompts=prompts,
@@ -112,37 +116,51 @@ class TextService:
             generation.cancel()
         if all(draft.reason == "deadline" and draft.is_empty for draft in drafts):
             raise DeadlineExceededError("Time was up before the first token; nothing was generated.", retry_after=1)
-        return Completion(
+        completion = Completion(
             [draft.choice(index) for index, draft in enumerate(drafts)],
             prompt_tokens=sum(len(prompt) for prompt in prompts),
         )
+        logger.info(
+            "completion",
+            model=self.model.name,
+            version=self.model.version,
+            choices=len(drafts),
+            prompt_tokens=completion.prompt_tokens,
+            completion_tokens=completion.completion_tokens,
+            finish_reasons=sorted({draft.reason for draft in drafts}),
+            seconds=round(time.monotonic() - started, 3),
+        )
+        return completion
 
-    def _check(self, request: TextRequest, prompts: Sequence[Sequence[int]]) -> None:
-        """Hold a request to the limits."""
-        context, limits = self._backend.context_length, self._limits
-        if len(prompts) * request.n > limits.max_n:
+    def _check_numbers(self, request: TextRequest) -> None:
+        """Hold what needs no tokenizing to the limits."""
+        choices, most = len(request.prompts) * request.n, self._limits.max_n
+        if choices > most:
             raise InvalidRequestError(
-                f"`n` times the number of prompts may be at most {limits.max_n}; "
-                f"given: {request.n} times {len(prompts)}.",
+                f"`n` times the number of prompts may be at most {most}; given: {request.n} times "
+                f"{len(request.prompts)}.",
                 param="n",
             )
-        if request.max_tokens > limits.max_tokens:
+        if request.max_tokens > self._limits.max_tokens:
             raise InvalidRequestError(
-                f"`max_tokens` may be at most {limits.max_tokens}; given: {request.max_tokens}.", param="max_tokens"
+                f"`max_tokens` may be at most {self._limits.max_tokens}; given: {request.max_tokens}.",
+                param="max_tokens",
             )
         self._check_tokens(request.sampling.logit_bias, "logit_bias")
-        for prompt in prompts:
-            if len(prompt) > limits.max_prompt_tokens:
-                raise ContextLengthExceededError(
-                    f"`prompt` may have at most {limits.max_prompt_tokens} tokens; given: {len(prompt)}.",
-                    param="prompt",
-                )
-            if len(prompt) + request.max_tokens > context:
-                raise ContextLengthExceededError(
-                    f"`prompt` and `max_tokens` together may have at most {context} tokens, this model's context; "
-                    f"given: {len(prompt)} and {request.max_tokens}.",
-                    param="max_tokens",
-                )
+
+    def _check_lengths(self, prompts: Sequence[Sequence[int]], max_tokens: int) -> None:
+        """See that every prompt and its output fit."""
+        longest, context = max(map(len, prompts)), self._backend.context_length
+        if longest > self._limits.max_prompt_tokens:
+            raise ContextLengthExceededError(
+                f"`prompt` may have at most {self._limits.max_prompt_tokens} tokens; given: {longest}.", param="prompt"
+            )
+        if longest + max_tokens > context:
+            raise ContextLengthExceededError(
+                f"`prompt` and `max_tokens` together may have at most {context} tokens, this model's context; "
+                f"given: {longest} and {max_tokens}.",
+                param="max_tokens",
+            )
 
     def _check_tokens(self, ids: Iterable[int], param: str) -> None:
         size = self._backend.vocabulary_size

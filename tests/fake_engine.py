@@ -14,19 +14,19 @@ VOCABULARY = 50
 CONTEXT = 64
 
 
-def next_token(tokens: Sequence[int]) -> int:
-    """The token this engine finds most probable after `tokens`; never 0, which tests use as end of text."""
+def next_token(tokens: Sequence[int], vocabulary: int = VOCABULARY) -> int:
+    """The token this engine finds most probable after `tokens`; never the last one, which is the end of text."""
     value = 7
     for token in tokens:
         value = (value * 31 + token + 1) % 10_007
-    return 1 + value % (VOCABULARY - 1)
+    return value % (vocabulary - 1)
 
 
-def continuation(prompt: Sequence[int], count: int) -> list[int]:
+def continuation(prompt: Sequence[int], count: int, vocabulary: int = VOCABULARY) -> list[int]:
     """The greedy output after a prompt."""
     tokens = list(prompt)
     for _ in range(count):
-        tokens.append(next_token(tokens))
+        tokens.append(next_token(tokens, vocabulary))
     return tokens[len(prompt) :]
 
 
@@ -34,10 +34,17 @@ class FakeEngine:
     """Counts what it is asked for in `prefilled` and `steps`."""
 
     name = "fake"
-    context_length = CONTEXT
-    vocabulary_size = VOCABULARY
 
-    def __init__(self, slots: int = 8, seconds_per_step: float = 0.0) -> None:
+    def __init__(
+        self,
+        slots: int = 8,
+        *,
+        seconds_per_step: float = 0.0,
+        context_length: int = CONTEXT,
+        vocabulary_size: int = VOCABULARY,
+    ) -> None:
+        self.context_length = context_length
+        self.vocabulary_size = vocabulary_size
         self.free = list(range(slots))
         self.held: dict[int, list[int]] = {}
         self.prefilled = 0  # tokens
@@ -89,7 +96,7 @@ class FakeEngine:
 
     def _append(self, slot: int, token: int) -> FloatArray:
         self.held[slot].append(token)
-        assert len(self.held[slot]) <= CONTEXT
-        logits = np.zeros(VOCABULARY, dtype=np.float32)
-        logits[next_token(self.held[slot])] = 5.0
+        assert len(self.held[slot]) <= self.context_length
+        logits = np.zeros(self.vocabulary_size, dtype=np.float32)
+        logits[next_token(self.held[slot], self.vocabulary_size)] = 5.0
         return logits

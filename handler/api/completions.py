@@ -8,6 +8,7 @@ from fastapi import APIRouter
 
 from handler.api.completion_schemas import CompletionAnswer, CompletionBody, CompletionChoice, Logprobs, Usage
 from handler.api.dependencies import Deadline, Service
+from handler.api.validation import printable
 from handler.completion import Choice, ScoredToken, TextRequest
 from handler.errors import UnknownModelError
 from handler.inference.protocol import SamplingParams
@@ -32,7 +33,7 @@ def complete(body: CompletionBody, service: TextService, deadline: float | None)
     """
     if body.model is not None and body.model != service.model.name:
         raise UnknownModelError(
-            f"`model`: this endpoint serves {service.model.name!r}; given another name.", param="model"
+            f"`model`: {service.model.name!r} is served here; given: {printable(body.model)!r}.", param="model"
         )
     completion = service.complete(
         TextRequest(

@@ -39,14 +39,15 @@ def invalid_request(errors: Sequence[Mapping[str, Any]]) -> InvalidRequestError:
     first = errors[0]
     path = [part for part in first["loc"] if part != "body"]
     if first["type"] == "json_invalid":
-        return InvalidRequestError(f"The body is not valid JSON: {first['ctx']['error']}.")
+        return InvalidRequestError(f"The body is not valid JSON: {first['ctx']['error']}, at character {path[0]}.")
     if not path:
         return InvalidRequestError(
             "The body must be a JSON object sent with `Content-Type: application/json`; "
             f"given: {describe(first['input'])}."
         )
-    name = _printable(str(path[0]))
-    where = name + "".join(f"[{_printable(str(part))}]" for part in path[1:])
+    name = printable(path[0])
+    # For a key of an object, pydantic appends "[key]" to the key itself.
+    where = name + "".join(f"[{printable(part)}]" for part in path[1:] if part != "[key]")
     if first["type"] == "extra_forbidden":
         return InvalidRequestError(f"Unknown field: `{where}`.", param=name)
     if first["type"] == "missing":
@@ -58,7 +59,7 @@ def invalid_request(errors: Sequence[Mapping[str, Any]]) -> InvalidRequestError:
 def describe(value: object) -> str:
     """A value in a few words: numbers as they are, anything that holds text by its type and size."""
     if value is None or isinstance(value, bool | int | float):
-        return _printable(json.dumps(value))
+        return printable(json.dumps(value))
     if isinstance(value, str | bytes):
         return f"a string of {len(value)} characters" if value else "an empty string"
     if isinstance(value, dict):
@@ -68,7 +69,8 @@ def describe(value: object) -> str:
     return type(value).__name__
 
 
-def _printable(name: str) -> str:
-    """A name from the request, short and safe to put into a message whatever it holds."""
-    short = name if len(name) <= _LONGEST_NAME else name[:_LONGEST_NAME] + "..."
+def printable(name: object) -> str:
+    """A name or number from the request, short and safe to put into a message whatever it holds."""
+    text = str(name)
+    short = text if len(text) <= _LONGEST_NAME else text[:_LONGEST_NAME] + "..."
     return short.encode("utf-8", "backslashreplace").decode()

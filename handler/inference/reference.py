@@ -116,8 +116,6 @@ class Block:
 class ReferenceEngine:
     """GPT-2 on the CPU in 32-bit floating point, a `StepEngine`."""
 
-    name = "reference"
-
     def __init__(
         self, config: ModelConfig, tensors: Mapping[str, Tensor], *, kv_cache_bytes: int, threads: int = 0
     ) -> None:
@@ -135,6 +133,7 @@ class ReferenceEngine:
             UnsupportedModelError: a tensor is of a type or name that is not implemented, or not one sequence fits.
         """
         torch.set_num_threads(threads or available_processors())
+        self.name = f"reference-{torch.backends.cpu.get_cpu_capability().lower()}"
         weights = _load(config, tensors)
         per_sequence = config.layers * 2 * config.context_length * config.width * 4
         slots = min(kv_cache_bytes // per_sequence, MAX_SLOTS)

@@ -207,14 +207,10 @@ def test_all_samples_of_a_scored_prompt_get_its_scores(scheduler: Scheduler, eng
 
 
 def test_a_long_prompt_is_read_in_pieces_with_the_same_result() -> None:
-    engine = FakeEngine()
-    engine.context_length = 4 * PREFILL_TOKENS
+    engine = FakeEngine(context_length=4 * PREFILL_TOKENS)
     prompt = tuple(i % (VOCABULARY - 1) + 1 for i in range(2 * PREFILL_TOKENS + 5))
     scheduler = Scheduler(engine)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tests.fake_engine.CONTEXT", 4 * PREFILL_TOKENS)
-        request = greedy(prompt, max_tokens=3, prompt_logprobs=True, logprobs=0)
-        events = list(scheduler.submit(request))
+    events = list(scheduler.submit(greedy(prompt, max_tokens=3, prompt_logprobs=True, logprobs=0)))
     scheduler.close()
 
     assert tokens_of(events)[0] == continuation(prompt, 3)

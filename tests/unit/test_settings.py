@@ -1,0 +1,55 @@
+"""The environment, typed: what is missing or out of bounds stops the process before it serves anybody."""
+
+import pytest
+from pydantic import ValidationError
+
+from handler.settings import Settings
+
+MINIMUM = {"MODELS_BUCKET": "models", "MODEL_NAME": "gpt2", "KEYS_TABLE": "keys"}
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    for name, value in MINIMUM.items():
+        monkeypatch.setenv(name, value)
+    return monkeypatch
+
+
+def test_defaults(environment: pytest.MonkeyPatch) -> None:
+    assert Settings().model_dump() == {
+        "models_bucket": "models",
+        "model_name": "gpt2",
+        "model_alias": "live",
+        "engine": "auto",
+        "auth_mode": "api-key",
+        "keys_table": "keys",
+        "max_prompt_tokens": 1024,
+        "max_tokens": 1024,
+        "max_n": 16,
+        "max_body_bytes": 1_000_000,
+        "kv_cache_mb": 600,
+        "threads": 0,
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("AUTH_MODE", "open", "auth_mode\n  Input should be 'api-key', 'jwt', 'iam' or 'none'"),
+        ("ENGINE", "fast", "engine\n  Input should be"),
+        ("MAX_TOKENS", "0", "max_tokens\n  Input should be greater than or equal to 1"),
+        ("KEYS_TABLE", "", "AUTH_MODE=api-key needs KEYS_TABLE"),
+    ],
+)
+def test_a_wrong_variable_is_named(environment: pytest.MonkeyPatch, name: str, value: str, message: str) -> None:
+    environment.setenv(name, value)
+    with pytest.raises(ValidationError, match=message):
+        Settings()
+
+
+def test_a_function_is_never_open(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("AUTH_MODE", "none")
+    assert Settings().auth_mode == "none"
+    environment.setenv("AWS_LAMBDA_FUNCTION_NAME", "gpt2")
+    with pytest.raises(ValidationError, match="AUTH_MODE=none is for a server on your own machine"):
+        Settings()
