@@ -54,7 +54,12 @@ def put(store: ModelStore, key: str, body: bytes, *, etag: str | None, sha256: s
     digest = bytes.fromhex(sha256) if sha256 else hashlib.sha256(body).digest()
     with translated(store.bucket, key):
         store.client.put_object(
-            Bucket=store.bucket, Key=key, Body=body, ChecksumSHA256=_base64(digest), **_condition(etag)
+            Bucket=store.bucket,
+            Key=key,
+            Body=body,
+            ChecksumAlgorithm="SHA256",
+            ChecksumSHA256=_base64(digest),
+            **_condition(etag),
         )
 
 
@@ -80,7 +85,9 @@ def _put_in_parts(
         return {"PartNumber": index + 1, "ETag": part["ETag"], "ChecksumSHA256": checksum}
 
     with translated(store.bucket, key):
-        upload = client.create_multipart_upload(Bucket=store.bucket, Key=key, ChecksumAlgorithm="SHA256")["UploadId"]
+        upload = client.create_multipart_upload(
+            Bucket=store.bucket, Key=key, ChecksumAlgorithm="SHA256", ChecksumType="COMPOSITE"
+        )["UploadId"]
         pool = ThreadPoolExecutor(THREADS, "publish")
         try:
             parts = list(pool.map(put_part, range(len(file.chunks))))

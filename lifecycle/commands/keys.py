@@ -19,7 +19,9 @@ app = typer.Typer(help="Hand out API keys, and take them back.", no_args_is_help
 def create(label: Annotated[str, Argument(help="Whose key it is, or what for.")], *, table: TableName) -> None:
     """Make a key and print it: this once, for only its hash is stored."""
     key, stored = _keys(table).create(label)
-    Console(stderr=True).print(f"key {stored.key_id} for {label}; it cannot be shown again", markup=False)
+    Console(stderr=True).print(
+        f"key {stored.key_id} for {label}; it cannot be shown again", markup=False, soft_wrap=True
+    )
     print(key)  # noqa: T201 (the one word a script reads)
 
 
@@ -36,7 +38,7 @@ def list_(*, table: TableName) -> None:
 def revoke(key_id: Annotated[str, Argument(help="Id of the key, as `list` shows it.")], *, table: TableName) -> None:
     """Revoke a key: from the next request on it opens nothing."""
     key = _keys(table).revoke(key_id)
-    Console().print(f"key {key.key_id} for {key.label} is revoked since {key.revoked_at}", markup=False)
+    Console().print(f"key {key.key_id} for {key.label} is revoked since {key.revoked_at}", markup=False, soft_wrap=True)
 
 
 def _keys(table: str) -> "KeyRegistry":

@@ -5,13 +5,15 @@ from typing import TYPE_CHECKING, Annotated
 
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
-from rich.table import Table
+from rich.table import Column, Table
 from typer import Argument, Option
 
 if TYPE_CHECKING:
     from handler.registry.store import ModelStore
 
 Bucket = Annotated[str, Option(envvar="MODELS_BUCKET", help="S3 bucket of the models.")]
+_COLUMNS = ("model", "version", "aliases", "created", "parameters", "type", "source")
+
 Name = Annotated[str, Option(help="Name of the model: lower-case letters, digits, and . _ -")]
 
 
@@ -33,6 +35,7 @@ def import_(
         f" {model.vocabulary_size:,} tokens, context of {model.context_length:,}",
         soft_wrap=True,
         highlight=False,
+        markup=False,
     )
 
 
@@ -50,10 +53,10 @@ def publish(
 
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
-        # All that lies in the folder is a good first guess; the total is told with the first piece.
+        # The folder may hold a little more than is published; a bar that ends just short of its end does no harm.
         total = sum(path.stat().st_size for path in folder.glob("*") if path.is_file())
         tasks: dict[str, TaskID] = {what: bars.add_task(what, total=total) for what in ("hash", "upload")}
-        manifest = run(folder, _store(bucket, attempts=5), name, lambda what, size: bars.advance(tasks[what], size))
+        manifest = run(folder, _store(bucket), name, lambda what, size: bars.advance(tasks[what], size))
     print(manifest.version)  # noqa: T201 (the one word a script reads)
 
 
@@ -67,15 +70,17 @@ def promote(
     """Move an alias onto a published version; environments that start from then on serve it."""
     from lifecycle.publishing import promote as run  # noqa: PLC0415
 
-    before = run(_store(bucket, attempts=5), name, version, alias)
+    before = run(_store(bucket), name, version, alias)
     came_from = before.version if before else "nothing"
-    Console().print(f"{alias} of {name}: {came_from} -> {version}", soft_wrap=True, highlight=False)
+    Console().print(f"{alias} of {name}: {came_from} -> {version}", soft_wrap=True, highlight=False, markup=False)
 
 
 def list_(*, bucket: Bucket) -> None:
     """List every published version, and the aliases that point to it."""
-    store = _store(bucket, attempts=5)
-    table = Table("model", "version", "aliases", "created", "parameters", "type", "bytes", "source")
+    store = _store(bucket)
+    # What is typed in again is never broken into lines, however narrow the terminal.
+    columns = (Column(header, no_wrap=header in {"model", "version"}) for header in _COLUMNS)
+    table = Table(*columns)
     for name in store.models():
         aliases = store.aliases(name)
         manifests = sorted((store.manifest(name, v) for v in store.versions(name)), key=lambda m: m.created)
@@ -87,14 +92,13 @@ def list_(*, bucket: Bucket) -> None:
                 manifest.created,
                 f"{manifest.architecture.parameters:,}",
                 manifest.layout or manifest.dtype,
-                f"{sum(file.size for file in manifest.files):,}",
                 manifest.source,
             )
     Console().print(table if table.row_count else f"{bucket} holds no published model")
 
 
-def _store(bucket: str, attempts: int) -> "ModelStore":
+def _store(bucket: str) -> "ModelStore":
     from handler.registry.s3 import s3_client  # noqa: PLC0415
     from handler.registry.store import ModelStore  # noqa: PLC0415
 
-    return ModelStore(s3_client(attempts), bucket)
+    return ModelStore(s3_client(attempts=5), bucket)
