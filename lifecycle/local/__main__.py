@@ -8,6 +8,7 @@ from rich.console import Console
 from typer import Argument, Option, Typer
 
 from handler.errors import ServiceError
+from lifecycle.local import containers
 from lifecycle.local.cloud import embedded_cloud
 from lifecycle.local.invoke import emulated_function
 from lifecycle.local.invoke import invoke as send
@@ -17,6 +18,7 @@ from lifecycle.local.serve import serve as run_server
 cli = Typer(help=__doc__, no_args_is_help=True, add_completion=False)
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 
+Event = Annotated[Path, Argument(exists=True, dir_okay=False, help="A file that holds one event as JSON.")]
 Model = Annotated[str, Option(help="`demo`, a folder with a checkpoint, or a name on the Hugging Face hub.")]
 
 
@@ -27,16 +29,27 @@ def serve(model: Model = "gpt2", port: Annotated[int, Option(min=1, max=65535)] 
 
 
 @cli.command()
-def invoke(
-    event: Annotated[Path, Argument(exists=True, dir_okay=False, help="A file that holds one event as JSON.")],
-    model: Model = "demo",
-) -> None:
+def invoke(event: Event, model: Model = "demo") -> None:
     """Send an event to the function under Lambda's runtime interface emulator and print the answer."""
     with embedded_cloud() as cloud:
         name = publish_source(model, cloud.store, console)
         with emulated_function(cloud.environment(name)) as address:
             answer = send(address, event.read_bytes())
     sys.stdout.buffer.write(answer + b"\n")
+
+
+@cli.command()
+def sam_invoke(event: Event, model: Model = "demo") -> None:
+    """Send an event to the function in its container and print the answer."""
+    with containers.container_environment(model, console) as environment:
+        answer = containers.sam_invoke(event, environment)
+    sys.stdout.buffer.write(answer.rstrip() + b"\n")
+
+
+@cli.command()
+def sam_api(model: Model = "demo", port: Annotated[int, Option(min=1, max=65535)] = 8000) -> None:
+    """Serve the HTTP API in front of the function in its container, until interrupted."""
+    containers.serve(model, port, console)
 
 
 if __name__ == "__main__":

@@ -54,13 +54,16 @@ class Cloud:
 
 
 @contextmanager
-def embedded_cloud() -> Iterator[Cloud]:
+def embedded_cloud(address: str = "127.0.0.1") -> Iterator[Cloud]:
     """Run a stand-in on a free port of this machine, with an empty bucket and a table that holds `LOCAL_KEY`.
 
     The environment of this process points to it as long as it runs.
+
+    Args:
+        address: the address of this machine to listen on; whoever reaches it can read and write everything.
     """
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server = ThreadedMotoServer(ip_address=address, port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
     endpoint = f"http://{host}:{port}"

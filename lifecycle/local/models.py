@@ -29,27 +29,30 @@ def publish_source(source: str, store: ModelStore, console: Console) -> str:
     Returns:
         The model's name in the registry.
     """
-    folder = _checkpoint(source, console)
+    try:
+        folder = checkpoint_folder(source, console)
+    except HubUnreachableError as error:
+        console.print(f"{error.message}; serving the bundled demo model instead.")
+        folder = DEMO
     manifest = publish(folder, store, folder.name)
     promote(store, manifest.name, manifest.version, "live")
     return manifest.name
 
 
-def _checkpoint(source: str, console: Console) -> Path:
-    """The checkpoint folder of a source: bundled, imported before, or imported now."""
+def checkpoint_folder(source: str, console: Console) -> Path:
+    """The checkpoint folder of a source: bundled, imported before, or imported now; its name is the model's.
+
+    Raises:
+        HubUnreachableError: the source is on the hub, which does not answer.
+    """
     if source == "demo":
         return DEMO
     out = CACHE / model_name(source)
     if Path(source).expanduser().is_dir():
         # It may have changed since it was imported last, and importing it again is a matter of seconds.
         shutil.rmtree(out, ignore_errors=True)
-    if out.is_dir():
-        return out
-    out.parent.mkdir(parents=True, exist_ok=True)
-    console.print(f"Importing {source} into {out}.")
-    try:
+    if not out.is_dir():
+        out.parent.mkdir(parents=True, exist_ok=True)
+        console.print(f"Importing {source} into {out}.")
         import_model(source, out)
-    except HubUnreachableError as error:
-        console.print(f"{error.message}; serving the bundled demo model instead.")
-        return DEMO
     return out
