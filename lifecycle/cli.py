@@ -10,6 +10,7 @@ from rich.console import Console
 
 from handler.errors import ServiceError
 from lifecycle.commands import keys, models
+from lifecycle.commands.deploy import deploy
 from lifecycle.commands.train import train
 
 app = typer.Typer(
@@ -22,6 +23,7 @@ app.command("train")(train)
 app.command("publish")(models.publish)
 app.command("promote")(models.promote)
 app.command("list")(models.list_)
+app.command("deploy")(deploy)
 app.add_typer(keys.app, name="keys")
 
 

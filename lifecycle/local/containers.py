@@ -114,13 +114,21 @@ def serve(source: str, port: int, console: Console) -> None:
             console.print("Stopping.")
 
 
+def container_engine() -> docker.DockerClient:
+    """A client of the container engine.
+
+    Raises:
+        StoreUnavailableError: none answers.
+    """
+    try:
+        return docker.from_env()
+    except DockerException as error:
+        raise StoreUnavailableError(f"No container engine answers; is Docker running? ({error})") from error
+
+
 def _gateway() -> str | None:
     """The address under which containers on the default network reach the machine they run on."""
-    try:
-        bridge = docker.from_env().networks.get("bridge")
-    except DockerException as error:
-        raise StoreUnavailableError(f"No container engine answers ({error}); is Docker running?") from error
-    networks = bridge.attrs["IPAM"]["Config"] or [{}]
+    networks = container_engine().networks.get("bridge").attrs["IPAM"]["Config"] or [{}]
     gateway: str | None = networks[0].get("Gateway")
     return gateway
 

@@ -1,0 +1,176 @@
+"""From a folder and an AWS account to an address that answers: build the image, deploy the stack, publish the model.
+
+The stack makes the bucket, so the first deployment comes before the first publication: its function answers 503 until
+a model is there, and loads it then. Every later deployment comes after the publication, so that the environments it
+starts, and the snapshot it may take, hold the new model.
+"""
+
+import json
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Protocol
+from uuid import uuid4
+
+import boto3
+from botocore.exceptions import BotoCoreError, ClientError
+
+from handler.errors import AccessDeniedError, InvalidRequestError, StoreUnavailableError
+from handler.registry.s3 import s3_client
+from handler.registry.store import ModelStore
+from lifecycle.keys import KeyRegistry
+from lifecycle.publishing import promote, publish
+
+FIRST_KEY = "made by the first deployment"
+
+
+class Builder(Protocol):
+    """What makes a stack of the template: `sam`, or something that stands in for it."""
+
+    def build(self) -> None:
+        """Build the image."""
+
+    def deploy(self, stack: str, parameters: Mapping[str, str]) -> None:
+        """Create or update the stack; parameters that are not given keep their values."""
+
+
+class Sam:
+    """The AWS SAM command line, which says itself what it does."""
+
+    def __init__(self, program: str = ".venv-sam/bin/sam") -> None:
+        self._program = program
+
+    def build(self) -> None:
+        """Build the image.
+
+        Raises:
+            StoreUnavailableError: sam failed.
+        """
+        self._run("build")
+
+    def deploy(self, stack: str, parameters: Mapping[str, str]) -> None:
+        """Push the image and create or update the stack.
+
+        Raises:
+            StoreUnavailableError: sam failed.
+        """
+        overrides = [f"{name}={json.dumps(value)}" for name, value in parameters.items()]
+        self._run("deploy", "--stack-name", stack, "--parameter-overrides", *overrides)
+
+    def _run(self, *arguments: str) -> None:
+        command = [self._program, *arguments]
+        status = subprocess.run(command, check=False).returncode  # noqa: S603 - no shell reads it
+        if status:
+            raise StoreUnavailableError(f"`sam {arguments[0]}` ended with status {status}; it said why above")
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """A deployed stack: its outputs, its parameters, and the first API key, where this deployment made it."""
+
+    api_url: str
+    models_bucket: str
+    keys_table: str
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    new_key: str | None = None
+
+
+def check_account() -> str:
+    """The account that the credentials of this environment belong to.
+
+    Raises:
+        AccessDeniedError: there are no credentials, or AWS does not take them.
+        InvalidRequestError: no region is set.
+        StoreUnavailableError: AWS does not answer.
+    """
+    try:
+        session = boto3.Session()
+        if session.get_credentials() is None:
+            raise AccessDeniedError("AWS credentials are missing: run `aws configure`, or set AWS_PROFILE")
+        if session.region_name is None:
+            raise InvalidRequestError("A region is missing: set AWS_DEFAULT_REGION, or `region` in ~/.aws/config")
+        account: str = session.client("sts").get_caller_identity()["Account"]
+    except ClientError as error:
+        raise AccessDeniedError(f"AWS does not take these credentials: {error}") from error
+    except BotoCoreError as error:
+        raise StoreUnavailableError(f"The AWS account cannot be reached: {error}") from error
+    return account
+
+
+def deploy(builder: Builder, stack: str, folder: Path, parameters: Mapping[str, str]) -> Stack:
+    """Deploy the stack with a model live in it.
+
+    Args:
+        builder: what builds the image and deploys the template.
+        stack: the stack's name.
+        folder: the checkpoint folder of the model, which takes its name from it.
+        parameters: of the template, beside those that name model and deployment.
+
+    Returns:
+        The stack. `new_key` is set if it checks API keys and had none: it is shown nowhere else.
+
+    Raises:
+        StoreUnavailableError: building or deploying failed, or AWS does not answer.
+        RegistryError: the model cannot be published.
+        KeysUnavailableError: the keys table cannot be used.
+    """
+    parameters = {**parameters, "ModelName": folder.name}
+    builder.build()
+    before = find_stack(stack)
+    if before is None:
+        # Not the snapshot yet, which would hold no model.
+        deployed = _deploy(builder, stack, {**parameters, "SnapStart": "false"})
+        _publish(folder, deployed.models_bucket, deployed.parameters["ModelAlias"])
+        if parameters.get("SnapStart") == "true":
+            deployed = _deploy(builder, stack, parameters)
+    else:
+        _publish(folder, before.models_bucket, parameters.get("ModelAlias", before.parameters["ModelAlias"]))
+        deployed = _deploy(builder, stack, parameters)
+    return _with_key(deployed) if deployed.parameters["AuthMode"] == "api-key" else deployed
+
+
+def find_stack(name: str) -> Stack | None:
+    """A stack's outputs, or None if there is no such stack or its creation never came to an end.
+
+    Raises:
+        AccessDeniedError: CloudFormation refuses to tell.
+        StoreUnavailableError: it does not answer.
+    """
+    try:
+        (found,) = boto3.client("cloudformation").describe_stacks(StackName=name)["Stacks"]
+    except ClientError as error:
+        # CloudFormation's way of saying that there is none.
+        if error.response["Error"]["Code"] == "ValidationError":
+            return None
+        raise AccessDeniedError(f"The stack {name} cannot be looked up: {error}") from error
+    except BotoCoreError as error:
+        raise StoreUnavailableError(f"The stack {name} cannot be looked up: {error}") from error
+    outputs = {output["OutputKey"]: output["OutputValue"] for output in found.get("Outputs", [])}
+    if "ModelsBucket" not in outputs:
+        return None
+    parameters = {each["ParameterKey"]: each["ParameterValue"] for each in found.get("Parameters", [])}
+    return Stack(outputs["ApiUrl"], outputs["ModelsBucket"], outputs["KeysTable"], parameters)
+
+
+def _deploy(builder: Builder, stack: str, parameters: Mapping[str, str]) -> Stack:
+    """Deploy under a new name, which makes a new version of the function (see Deployment in template.yaml)."""
+    builder.deploy(stack, {**parameters, "Deployment": uuid4().hex})
+    deployed = find_stack(stack)
+    if deployed is None:
+        raise StoreUnavailableError(f"The stack {stack} was deployed but cannot be found")
+    return deployed
+
+
+def _publish(folder: Path, bucket: str, alias: str) -> None:
+    store = ModelStore(s3_client(attempts=5), bucket)
+    manifest = publish(folder, store, folder.name)
+    promote(store, manifest.name, manifest.version, alias)
+
+
+def _with_key(stack: Stack) -> Stack:
+    keys = KeyRegistry(stack.keys_table)
+    if keys.list():
+        return stack
+    secret, _ = keys.create(FIRST_KEY)
+    return replace(stack, new_key=secret)
