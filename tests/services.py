@@ -57,4 +57,5 @@ def running_app(engine: FakeEngine | None = None, settings: Settings | None = No
     settings = settings or make_settings()
     with running_service(engine, settings) as service:
         loading = ModelLoading(lambda: service)
+        loading.wait(None)
         yield create_app(settings, loading)

@@ -40,6 +40,8 @@ def invalid_request(errors: Sequence[Mapping[str, Any]]) -> InvalidRequestError:
     path = [part for part in first["loc"] if part != "body"]
     if first["type"] == "json_invalid":
         return InvalidRequestError(f"The body is not valid JSON: {first['ctx']['error']}, at character {path[0]}.")
+    if not path and first["type"] == "string_unicode":
+        return InvalidRequestError("The name of a field is not valid Unicode.")
     if not path:
         return InvalidRequestError(
             "The body must be a JSON object sent with `Content-Type: application/json`; "

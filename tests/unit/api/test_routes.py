@@ -1,0 +1,251 @@
+"""Whole requests and responses of each route, over an engine whose every token is known in advance."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import anyio
+import pytest
+from fastapi import FastAPI
+from starlette.testclient import TestClient
+
+from handler.errors import NotInRegistryError
+from handler.loading import ModelLoading
+from handler.service import TextService
+from tests.fake_engine import FakeEngine, continuation
+from tests.models import tiny_tokenizer
+from tests.services import VERSION, VOCABULARY, make_settings, running_app
+
+TOKENIZER = tiny_tokenizer(VOCABULARY)
+
+
+@pytest.fixture
+def app() -> Iterator[FastAPI]:
+    with running_app() as app:
+        yield app
+
+
+@pytest.fixture
+def client(app: FastAPI) -> TestClient:
+    return TestClient(app, raise_server_exceptions=False)
+
+
+def output(prompt: str, count: int) -> str:
+    return TOKENIZER.decode(continuation(TOKENIZER.encode(prompt), count, VOCABULARY))
+
+
+def error(message: str, code: str | None, param: str | None = None, kind: str = "invalid_request_error") -> Any:
+    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+
+def test_generate_text_answers_as_the_tutorials_do(client: TestClient) -> None:
+    length = len(TOKENIZER.encode("the sea"))
+    body = {"prompt": "the sea", "max_length": length + 5, "do_sample": False}
+
+    assert client.post("/generate_text", json=body).json() == [{"generated_text": "the sea" + output("the sea", 5)}]
+
+
+def test_generate_text_gives_as_many_texts_as_asked_for(client: TestClient) -> None:
+    body = {"prompt": "the sea", "max_length": 30, "num_return_sequences": 3, "seed": 1}
+    first, again = (client.post("/generate_text", json=body).json() for _ in range(2))
+
+    assert first == again
+    assert len({answer["generated_text"] for answer in first}) == 3
+    assert all(answer["generated_text"].startswith("the sea") for answer in first)
+
+
+@pytest.mark.parametrize(
+    ("fields", "param", "message"),
+    [
+        ({"max_length": 3}, "max_length", "the prompt has 3 tokens already, given: 3."),
+        ({"num_return_sequences": 2, "do_sample": False}, "num_return_sequences", "must be 1 without sampling"),
+    ],
+)
+def test_generate_text_refuses_what_cannot_be_done(
+    client: TestClient, fields: dict[str, Any], param: str, message: str
+) -> None:
+    response = client.post("/generate_text", json={"prompt": "the sea", **fields})
+
+    assert response.status_code == 400
+    assert response.json()["error"]["param"] == param
+    assert message in response.json()["error"]["message"]
+
+
+def test_a_completion_as_a_whole(client: TestClient) -> None:
+    body = {"model": "tiny", "prompt": "the sea", "max_tokens": 5, "temperature": 0, "user": "ada"}
+    answer = client.post("/v1/completions", json=body).json()
+
+    assert answer.pop("id").startswith("cmpl-")
+    assert isinstance(answer.pop("created"), int)
+    choice = {"index": 0, "text": output("the sea", 5), "logprobs": None, "finish_reason": "length", "cut_by": None}
+    assert answer == {
+        "object": "text_completion",
+        "model": "tiny",
+        "system_fingerprint": f"{VERSION}-fake",
+        "choices": [choice],
+        "usage": {"prompt_tokens": 3, "completion_tokens": 5, "total_tokens": 8},
+    }
+
+
+@pytest.mark.parametrize(
+    ("prompt", "count"),
+    [(None, 1), ("the sea", 1), (["the", " sea"], 2), ([1, 2, 3], 1), ([[1], [2, 3]], 2), ([[]], 1), (["", "a"], 2)],
+)
+def test_every_form_of_prompt(client: TestClient, prompt: Any, count: int) -> None:
+    body = {"prompt": prompt, "max_tokens": 2, "n": 2}
+    answer = client.post("/v1/completions", json=body).json()
+
+    assert [choice["index"] for choice in answer["choices"]] == list(range(2 * count))
+
+
+def test_logprobs_have_the_shape_of_the_openai_api(client: TestClient) -> None:
+    body = {"prompt": "the sea", "max_tokens": 2, "temperature": 0, "logprobs": 2, "echo": True}
+    (choice,) = client.post("/v1/completions", json=body).json()["choices"]
+
+    logprobs = choice["logprobs"]
+    tokens = [*TOKENIZER.encode("the sea"), *continuation(TOKENIZER.encode("the sea"), 2, VOCABULARY)]
+    assert logprobs["tokens"] == [TOKENIZER.token_text(token) for token in tokens]
+    assert logprobs["token_logprobs"][0] is None
+    assert logprobs["top_logprobs"][0] is None
+    assert logprobs["text_offset"][0] == 0
+    for token, logprob, top in list(
+        zip(logprobs["tokens"], logprobs["token_logprobs"], logprobs["top_logprobs"], strict=True)
+    )[1:]:
+        assert top[token] == logprob <= 0
+        assert 2 <= len(top) <= 3
+
+
+def test_logit_bias_names_tokens_by_their_ids(client: TestClient) -> None:
+    body = {"prompt": "the sea", "max_tokens": 3, "temperature": 0, "logit_bias": {"65": 100}}
+    (choice,) = client.post("/v1/completions", json=body).json()["choices"]
+
+    assert choice["text"] == TOKENIZER.decode([65] * 3)
+
+
+def test_the_models_list(client: TestClient) -> None:
+    model = {"id": "tiny", "object": "model", "created": 1795435200, "owned_by": "made for a test"}
+    assert client.get("/v1/models").json() == {"object": "list", "data": [model]}
+
+
+def test_health_and_readiness(client: TestClient) -> None:
+    assert client.get("/healthz").json() == {"status": "ok"}
+    assert client.get("/readyz").json() == {"status": "ready", "model": "tiny", "version": VERSION}
+
+
+def test_without_its_model_the_process_lives_but_is_not_ready(app: FastAPI, client: TestClient) -> None:
+    def load() -> TextService:
+        raise NotInRegistryError("s3://models/models/tiny/aliases/live does not exist")
+
+    app.state.loading = ModelLoading(load)
+    expected = error(
+        "The model cannot be loaded; the service's log says why.", "model_unavailable", kind="server_error"
+    )
+    assert client.get("/healthz").status_code == 200
+    for response in (client.get("/readyz"), client.post("/v1/completions", json={"prompt": "a"})):
+        assert response.status_code == 503
+        assert response.headers["retry-after"] == "5"
+    assert client.post("/v1/completions", json={"prompt": "a"}).json() == expected
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "message"),
+    [
+        ("GET", "/nothing", 404, "There is nothing at GET /nothing."),
+        ("DELETE", "/v1/models", 405, "/v1/models does not answer DELETE."),
+    ],
+)
+def test_what_does_not_exist(client: TestClient, method: str, path: str, status: int, message: str) -> None:
+    response = client.request(method, path)
+    assert (response.status_code, response.json()) == (status, error(message, None))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b'{"prompt": "a', "The body is not valid JSON: Unterminated string starting at, at character 11."),
+        (b"", "The body must be a JSON object sent with `Content-Type: application/json`; given: null."),
+        (
+            b"[1]",
+            "The body must be a JSON object sent with `Content-Type: application/json`; given: a list of 1 items.",
+        ),
+        (b"[" * 100_000, "The body could not be read as JSON."),
+        (b'{"seed": 1' + b"0" * 5000 + b"}", "The body could not be read as JSON."),
+        (b'{"prompt": "\xc3\x28"}', "The body could not be read as JSON."),
+        (b'{"prompt": "a\\ud800"}', "`prompt` must be valid Unicode; given: the lone surrogate U+D800 at position 1."),
+    ],
+)
+def test_a_body_that_cannot_be_read(client: TestClient, content: bytes, message: str) -> None:
+    response = client.post("/v1/completions", content=content, headers={"Content-Type": "application/json"})
+
+    assert response.status_code == 400
+    assert response.json()["error"]["message"] == message
+
+
+def test_a_body_without_its_content_type(client: TestClient) -> None:
+    response = client.post("/v1/completions", content=b'{"prompt": "a"}')
+
+    assert response.status_code == 400
+    assert "sent with `Content-Type: application/json`" in response.json()["error"]["message"]
+
+
+def test_another_model_than_the_one_served(client: TestClient) -> None:
+    response = client.post("/v1/completions", json={"prompt": "a", "model": "gpt-5"})
+
+    message = "`model`: 'tiny' is served here; given: 'gpt-5'."
+    assert (response.status_code, response.json()) == (404, error(message, "model_not_found", "model"))
+
+
+def test_a_body_too_large_is_refused_by_its_declared_length() -> None:
+    with running_app(settings=make_settings(max_body_bytes=1000)) as app:
+        response = TestClient(app).post("/v1/completions", content=b"a" * 2000)
+
+    message = "The body may have at most 1000 bytes; given: at least 2000."
+    assert (response.status_code, response.json()) == (413, error(message, "payload_too_large"))
+
+
+def test_a_body_of_undeclared_length_is_refused_where_it_exceeds_the_limit() -> None:
+    pieces = [{"type": "http.request", "body": b"a" * 400, "more_body": True} for _ in range(20)]
+    sent = []
+
+    async def receive() -> Any:
+        return pieces.pop()
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    with running_app(settings=make_settings(max_body_bytes=1000)) as app:
+        scope = {"type": "http", "method": "POST", "path": "/v1/completions", "headers": [], "query_string": b""}
+        anyio.run(lambda: app(scope, receive, send))
+
+    message = "The body may have at most 1000 bytes; given: at least 1200."
+    assert json.loads(sent[1]["body"]) == error(message, "payload_too_large")
+    assert len(pieces) == 17
+
+
+def test_a_bug_is_answered_in_the_same_shape_and_logged_without_its_words(
+    app: FastAPI, client: TestClient, log: Any
+) -> None:
+    engine = FakeEngine(vocabulary_size=VOCABULARY)
+    engine.fail_with = ArithmeticError("while reading 'the sea'")
+    with running_app(engine) as broken:
+        response = TestClient(broken, raise_server_exceptions=False).post("/v1/completions", json={"prompt": "the sea"})
+
+    message = "Something went wrong here; it has been logged."
+    assert (response.status_code, response.json()) == (500, error(message, None, kind="server_error"))
+    assert json.loads(log.getvalue().splitlines()[-1])["error"] == "ArithmeticError"
+    assert "the sea" not in log.getvalue()
+
+
+def test_the_documentation_page_asks_no_other_host(client: TestClient) -> None:
+    page = client.get("/docs").text
+
+    assert "http://" not in page
+    assert "https://" not in page
+    for name, start in (
+        ("swagger-ui-bundle.js", b"/*"),
+        ("swagger-ui.css", b".swagger"),
+        ("favicon-32x32.png", b"\x89PNG"),
+    ):
+        assert f'"docs/{name}"' in page
+        assert client.get(f"/docs/{name}").content.startswith(start)
+    assert client.get("/openapi.json").json()["info"]["title"] == "GPT-2, serverless"
