@@ -105,20 +105,23 @@ def _put_in_parts(
 
 
 def _head(store: ModelStore, key: str) -> tuple[str, str] | None:
-    """An object's ETag and SHA-256 as S3 keeps it, or None where there is no object."""
+    """An object's ETag and SHA-256 as S3 keeps it, or None where there is no object.
+
+    The SHA-256 of an object put in parts is followed by their number; not everywhere, and it adds nothing to the hash.
+    """
     try:
         with translated(store.bucket, key):
             head = store.client.head_object(Bucket=store.bucket, Key=key, ChecksumMode="ENABLED")
     except NotInRegistryError:
         return None
-    return head["ETag"], head.get("ChecksumSHA256", "")
+    return head["ETag"], head.get("ChecksumSHA256", "").partition("-")[0]
 
 
 def _s3_checksum(file: ManifestFile) -> str:
-    """What S3 calls the SHA-256 of this file: of one put in parts it is that of the parts' hashes, and their number."""
+    """What S3 takes for the SHA-256 of this file: of one put in parts it is that of the parts' hashes."""
     if len(file.chunks) == 1:
         return _base64(bytes.fromhex(file.sha256))
-    return f"{_base64(hashlib.sha256(bytes.fromhex(''.join(file.chunks))).digest())}-{len(file.chunks)}"
+    return _base64(hashlib.sha256(bytes.fromhex("".join(file.chunks))).digest())
 
 
 def _condition(etag: str | None) -> Any:

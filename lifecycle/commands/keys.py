@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from typer import Argument, Option
 
@@ -30,8 +31,8 @@ def list_(*, table: TableName) -> None:
     """List the keys by their ids; the keys themselves are known to nobody."""
     rows = Table("id", "label", "created", "revoked")
     for key in _keys(table).list():
-        rows.add_row(key.key_id, key.label, key.created_at, key.revoked_at or "")
-    Console().print(rows if rows.row_count else f"{table} holds no key")
+        rows.add_row(key.key_id, escape(key.label), key.created_at, key.revoked_at or "")
+    Console().print(rows if rows.row_count else f"{escape(table)} holds no key")
 
 
 @app.command()

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
 from rich.table import Column, Table
 from typer import Argument, Option
@@ -52,7 +53,8 @@ def publish(
     from lifecycle.publishing import publish as run  # noqa: PLC0415
 
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
         # The folder may hold a little more than is published; a bar that ends just short of its end does no harm.
         total = sum(path.stat().st_size for path in folder.glob("*") if path.is_file())
         tasks: dict[str, TaskID] = {what: bars.add_task(what, total=total) for what in ("hash", "upload")}
@@ -92,9 +94,9 @@ def list_(*, bucket: Bucket) -> None:
                 manifest.created,
                 f"{manifest.architecture.parameters:,}",
                 manifest.layout or manifest.dtype,
-                manifest.source,
+                escape(manifest.source),
             )
-    Console().print(table if table.row_count else f"{bucket} holds no published model")
+    Console().print(table if table.row_count else f"{escape(bucket)} holds no published model")
 
 
 def _store(bucket: str) -> "ModelStore":

@@ -1,0 +1,175 @@
+"""The command line: what a person types, sees and is told."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import boto3
+import pytest
+
+from handler.api.keys import KeysTable
+from handler.registry.store import ModelStore
+from lifecycle import cli
+from tests.checkpoints import checkpoint, old_style
+
+
+def lifecycle(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
+    """Run a command in this process; the exit status."""
+    monkeypatch.setattr(sys, "argv", ["lifecycle", *map(str, words)])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    code = ended.value.code
+    assert isinstance(code, int | None)
+    return code or 0
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch, store: ModelStore) -> None:
+    monkeypatch.setenv("MODELS_BUCKET", store.bucket)
+    monkeypatch.setenv("KEYS_TABLE", "api-keys")
+    monkeypatch.setenv("COLUMNS", "200")
+
+
+def test_from_a_folder_to_a_live_model(
+    tmp_path: Path, store: ModelStore, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old_style(tmp_path / "source")
+    assert lifecycle(monkeypatch, "import", tmp_path / "source", "--out", tmp_path / "out") == 0
+    assert capsys.readouterr().out == (
+        f"{tmp_path / 'out'}: source, 37,120 parameters in F32, 300 tokens, context of 64\n"
+    )
+
+    assert lifecycle(monkeypatch, "publish", tmp_path / "out", "--name", "tiny") == 0
+    version = capsys.readouterr().out.removesuffix("\n")
+    assert store.versions("tiny") == [version]
+
+    assert lifecycle(monkeypatch, "promote", "tiny", version) == 0
+    assert lifecycle(monkeypatch, "promote", "tiny", version, "--alias", "canary") == 0
+    assert capsys.readouterr().out == f"live of tiny: nothing -> {version}\ncanary of tiny: nothing -> {version}\n"
+
+    assert lifecycle(monkeypatch, "list") == 0
+    row = next(line for line in capsys.readouterr().out.splitlines() if version in line)
+    assert [cell.strip() for cell in row.strip("│").split("│")] == [
+        "tiny",
+        version,
+        "canary, live",
+        store.manifest("tiny", version).created,
+        "37,120",
+        "F32",
+        "source",
+    ]
+
+
+def test_an_empty_bucket_is_told(
+    store: ModelStore, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert lifecycle(monkeypatch, "list") == 0
+    assert capsys.readouterr().out == "models-bucket holds no published model\n"
+
+
+def test_names_to_type_again_are_whole_in_a_narrow_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lifecycle(monkeypatch, "publish", checkpoint(tmp_path / "out").folder, "--name", "tiny")
+    version = capsys.readouterr().out.strip()
+    monkeypatch.setenv("COLUMNS", "80")
+    lifecycle(monkeypatch, "list")
+    assert version in capsys.readouterr().out
+
+
+def test_keys(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    boto3.client("dynamodb").create_table(
+        TableName="api-keys",
+        KeySchema=[{"AttributeName": "key_hash", "KeyType": "HASH"}],
+        AttributeDefinitions=[{"AttributeName": "key_hash", "AttributeType": "S"}],
+        BillingMode="PAY_PER_REQUEST",
+    )
+    assert lifecycle(monkeypatch, "keys", "create", "alice [laptop]") == 0
+    created = capsys.readouterr()
+    key = created.out.removesuffix("\n")
+    key_id = KeysTable("api-keys").find(key)
+    assert created.err == f"key {key_id} for alice [laptop]; it cannot be shown again\n"
+
+    assert lifecycle(monkeypatch, "keys", "list") == 0
+    listed = capsys.readouterr().out
+    assert key_id is not None
+    assert key_id in listed
+    assert "alice [laptop]" in listed
+    assert key not in listed
+
+    assert lifecycle(monkeypatch, "keys", "revoke", key_id) == 0
+    assert capsys.readouterr().out.startswith(f"key {key_id} for alice [laptop] is revoked since ")
+    assert KeysTable("api-keys").find(key) is None
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["promote", "tiny", "v0123456789abcdef"], "manifest.json does not exist: S3 answered 404"),
+        (["promote", "Tiny", "v0123456789abcdef"], "name must match [a-z0-9][a-z0-9._-]{0,63}, not 'Tiny'"),
+        (["publish", "/nowhere", "--name", "tiny"], "/nowhere is not a folder"),
+        (["import", "/nowhere", "--out", "/tmp/never"], "/nowhere is not a folder with a config.json"),
+        (["list", "--bucket", "no-such-bucket"], "s3://no-such-bucket/models/ does not exist"),
+        (["keys", "list"], "The keys table 'api-keys' cannot be used"),
+    ],
+)
+def test_what_went_wrong_is_one_line(
+    words: list[str], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert lifecycle(monkeypatch, *words) == 1
+    captured = capsys.readouterr()
+    assert captured.err.startswith("error: ")
+    assert message in captured.err
+    assert captured.err.count("\n") == 1
+    assert captured.out == ""
+
+
+@pytest.mark.parametrize("words", [["list"], ["keys", "list"]])
+def test_what_aws_needs_is_one_line(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION", "AWS_DEFAULT_REGION"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
+    assert lifecycle(monkeypatch, *words) == 1
+    error = capsys.readouterr().err
+    assert "Unable to locate credentials" in error or "You must specify a region" in error
+    assert error.count("\n") == 1
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old_style(tmp_path / "source")
+    (tmp_path / "file").touch()
+    assert lifecycle(monkeypatch, "import", tmp_path / "source", "--out", tmp_path / "file" / "out") == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert str(tmp_path / "file") in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("words", [["publish"], ["promote", "tiny"], ["keys", "revoke"], ["nonsense"], ["list", "--x"]])
+def test_bad_usage_is_told_with_status_2(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert lifecycle(monkeypatch, *words) == 2
+    assert "Usage: lifecycle" in capsys.readouterr().err
+
+
+def test_help_is_there_at_once() -> None:
+    """No library that takes long to import is needed for it; a clock would measure the machine."""
+    heavy = ["torch", "numpy", "transformers", "huggingface_hub", "boto3", "tokenizers"]
+    program = (
+        "import sys; from lifecycle import cli; sys.argv = ['lifecycle', '--help']\n"
+        "try:\n    cli.main()\n"
+        f"finally:\n    print('imported:', [name for name in {heavy} if name in sys.modules], file=sys.stderr)"
+    )
+    started = time.monotonic()
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert time.monotonic() - started < 5
+    assert run.stderr == "imported: []\n"
+    for word in ("import", "train", "publish", "promote", "list", "keys"):
+        assert f" {word} " in run.stdout
