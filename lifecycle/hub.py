@@ -13,6 +13,7 @@ from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
     HFValidationError,
+    LocalEntryNotFoundError,
     OfflineModeIsEnabled,
     RepositoryNotFoundError,
 )
@@ -89,8 +90,9 @@ def fetch(name: str) -> HubCheckpoint:
         ) from error
     except HfHubHTTPError as error:
         raise HubUnreachableError(f"{name}: the hub answered {error.response.status_code}") from error
-    except (httpx2.HTTPError, OfflineModeIsEnabled) as error:
-        raise HubUnreachableError(f"{name}: the hub cannot be reached: {str(error).splitlines()[0]}") from error
+    except (httpx2.HTTPError, OfflineModeIsEnabled, LocalEntryNotFoundError) as error:
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise HubUnreachableError(f"{name}: the hub cannot be reached: {reason}") from error
     license_ = info.card_data.license if info.card_data else None
     return HubCheckpoint(Path(paths[0]).parent, f"{info.id}@{commit}", license_ if isinstance(license_, str) else None)
 

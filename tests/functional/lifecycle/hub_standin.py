@@ -35,11 +35,13 @@ class HubStandin(ThreadingHTTPServer):
 
     Attributes:
         requests: method and path of everything that was asked for, redirects included.
+        refusal: status and `X-Error-Code` of the answer to whoever asks for a file, or None to answer properly.
     """
 
     def __init__(self, repository: str, old_name: str, files: Mapping[str, bytes], license_: str) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.repository, self.old_name, self.files, self.license = repository, old_name, files, license_
+        self.refusal: tuple[int, str] | None = None
         self.requests: list[tuple[str, str]] = []
 
     @property
@@ -91,6 +93,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(200, json.dumps(self._model()).encode(), Content_Type="application/json")
         elif path.startswith(f"/{old}/resolve/"):
             self._answer(307, Location=f"/{new}{path.removeprefix('/' + old)}")
+        elif self.server.refusal and path.startswith(f"/{new}/resolve/"):
+            status, code = self.server.refusal
+            self._answer(status, b"", X_Error_Code=code)
         elif match := re.fullmatch(f"/{new}/resolve/(?:main|{COMMIT})/(.+)", path):
             self._file(match[1])
         elif path.startswith("/cdn/"):

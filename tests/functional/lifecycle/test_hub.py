@@ -100,6 +100,24 @@ def test_what_the_hub_does_not_have(tmp_path: Path, source: str, message: str) -
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("refusal", "message"),
+    [
+        ((403, "GatedRepo"), "error: gpt2 is gated: accept its terms on the hub and set HF_TOKEN\n"),
+        ((501, ""), "error: gpt2: the hub cannot be reached: "),
+    ],
+)
+def test_files_that_the_hub_does_not_hand_out(
+    tmp_path: Path, files: dict[str, bytes], refusal: tuple[int, str], message: str
+) -> None:
+    with hub_standin(files) as hub:
+        hub.refusal = refusal
+        run = lifecycle_import("gpt2", tmp_path, hub.url)
+    assert run.returncode == 1
+    assert run.stderr.startswith(message)
+    assert run.stderr.count("\n") == 1
+
+
 @pytest.mark.parametrize("listening", [False, True], ids=["refuses", "never answers"])
 def test_a_hub_that_does_not_answer_is_given_up_soon(tmp_path: Path, *, listening: bool) -> None:
     with socket.socket() as silent:
