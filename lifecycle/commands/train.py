@@ -4,6 +4,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
+from rich.console import Console
+from rich.table import Table
 from typer import Argument, Option
 
 from lifecycle.training.settings import TrainingSettings
@@ -84,4 +86,9 @@ def train(
         precision=precision.value,
         seed=seed,
     )
-    run(texts, out, settings, dtype=stored_as.value, license_=license_)
+    checkpoint = run(texts, out, settings, dtype=stored_as.value, license_=license_)
+    table = Table("held-out book", "per token", "per word", "bits per byte", title="Perplexity", title_justify="left")
+    for book, figures in checkpoint.provenance.evaluation.items():
+        shown = (figures["perplexity_per_token"], figures["perplexity_per_word"], figures["bits_per_byte"])
+        table.add_row(book, *map(str, shown))
+    Console().print(table)

@@ -26,6 +26,7 @@ def test_options_reach_the_run(texts: Path, tmp_path: Path, tiny: TrainingSettin
     provenance = json.loads((out / "provenance.json").read_text(encoding="utf-8"))
     expected = {**tiny.as_json(), "hold_out": ["tower", "marsh"]}
     assert provenance["training"].items() >= expected.items()
+    assert all(str(figures["perplexity_per_word"]) in result.stdout for figures in provenance["evaluation"].values())
     assert provenance["license"] == "CC0-1.0"
     assert json.loads((out / "config.json").read_text(encoding="utf-8"))["dtype"] == "float16"
 

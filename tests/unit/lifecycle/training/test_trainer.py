@@ -198,6 +198,13 @@ def test_a_run_is_not_resumed_on_other_texts(texts: Path, tmp_path: Path, tiny: 
         train(texts, tmp_path / "out", tiny)
 
 
+def test_settings_that_are_refused_leave_nothing_behind(tiny: TrainingSettings, texts: Path, tmp_path: Path) -> None:
+    with pytest.raises(InvalidRequestError, match="texts: one batch takes 4 windows of 4096 tokens"):
+        train(texts, tmp_path / "out", dataclasses.replace(tiny, context=4096))
+
+    assert not (tmp_path / "out").exists()
+
+
 def test_held_out_books_shorter_than_a_window_are_refused(tiny: TrainingSettings, texts: Path, tmp_path: Path) -> None:
     (texts / "tower.txt").write_text("Short.", encoding="utf-8")
 
