@@ -1,0 +1,17 @@
+"""The stack under test: by default every test sees each of them in turn."""
+
+import pytest
+
+from tests.infrastructure.stack import CHOICES, Stack, name_of, stacks
+
+
+@pytest.fixture(params=[name_of(choice) for choice in CHOICES])
+def stack(request: pytest.FixtureRequest) -> Stack:
+    """What CloudFormation would create for one choice of parameters."""
+    return stacks()[request.param]
+
+
+@pytest.fixture
+def default_stack() -> Stack:
+    """What it would create when told nothing."""
+    return stacks()["api-key"]

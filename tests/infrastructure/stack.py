@@ -1,0 +1,120 @@
+"""What CloudFormation would create: the transformed template, with conditions decided for a choice of parameters."""
+
+import itertools
+import json
+import os
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+PYTHON = ROOT / ".venv-sam/bin/python"
+
+JWT = {"JwtIssuer": "https://issuer.example", "JwtAudience": "text,other"}
+
+# Every choice that a condition of the template depends on.
+CHOICES: list[dict[str, str]] = [
+    {"AuthMode": mode, "SnapStart": snapshot, "AllowedOrigins": origins, **(JWT if mode == "jwt" else {})}
+    for mode, snapshot, origins in itertools.product(
+        ("api-key", "jwt", "iam"), ("false", "true"), ("", "https://a.example,https://b.example")
+    )
+]
+
+NO_VALUE = {"Ref": "AWS::NoValue"}
+
+
+def name_of(choice: Mapping[str, str]) -> str:
+    """A choice as the id of a test."""
+    return "-".join(
+        [
+            choice["AuthMode"],
+            *(["snapshot"] if choice["SnapStart"] == "true" else []),
+            *(["origins"] if choice["AllowedOrigins"] else []),
+        ]
+    )
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A template in which nothing is conditional any more.
+
+    Attributes:
+        template: the whole of it.
+        parameters: the values it was decided for, defaults included.
+    """
+
+    template: dict[str, Any]
+    parameters: dict[str, str]
+
+    def of_type(self, kind: str) -> dict[str, dict[str, Any]]:
+        """The resources of a type, by logical id."""
+        return {name: each for name, each in self.template["Resources"].items() if each["Type"] == kind}
+
+    def properties(self, name: str) -> dict[str, Any]:
+        """The properties of one resource."""
+        properties: dict[str, Any] = self.template["Resources"][name]["Properties"]
+        return properties
+
+
+@cache
+def stacks() -> dict[str, Stack]:
+    """Every choice's stack, by the choice's name."""
+    return dict(zip(map(name_of, CHOICES), stacks_of(CHOICES), strict=True))
+
+
+def stacks_of(choices: Sequence[Mapping[str, str]]) -> list[Stack]:
+    """Transform the template for some choices, all in one process, for starting it takes longest."""
+    done = subprocess.run(
+        [str(PYTHON), str(Path(__file__).with_name("sam_transform.py"))],
+        cwd=ROOT,
+        input=json.dumps([{**choice} for choice in choices]),
+        env={**os.environ, "AWS_DEFAULT_REGION": "us-east-1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return [
+        _decided(template, {name: str(each["Default"]) for name, each in template["Parameters"].items()} | dict(choice))
+        for template, choice in zip(json.loads(done.stdout), choices, strict=True)
+    ]
+
+
+def holds(condition: Any, parameters: Mapping[str, str], conditions: Mapping[str, Any]) -> bool:
+    """Decide a condition or an assertion, as far as this template uses CloudFormation's functions."""
+    match condition:
+        case {"Condition": name}:
+            return holds(conditions[name], parameters, conditions)
+        case {"Fn::Not": [inner]}:
+            return not holds(inner, parameters, conditions)
+        case {"Fn::Equals": [left, right]}:
+            return _value(left, parameters) == _value(right, parameters)
+    raise ValueError(f"{condition} is more than these tests understand")
+
+
+def _value(operand: Any, parameters: Mapping[str, str]) -> str:
+    return parameters[operand["Ref"]] if isinstance(operand, dict) else str(operand)
+
+
+def _decided(template: dict[str, Any], parameters: dict[str, str]) -> Stack:
+    conditions = template.pop("Conditions")
+
+    def decide(node: Any) -> Any:
+        if isinstance(node, list):
+            return [each for each in map(decide, node) if each != NO_VALUE]
+        if not isinstance(node, dict):
+            return node
+        if list(node) == ["Fn::If"]:
+            name, then, otherwise = node["Fn::If"]
+            return decide(then if holds(conditions[name], parameters, conditions) else otherwise)
+        return {key: value for key, value in ((key, decide(value)) for key, value in node.items()) if value != NO_VALUE}
+
+    template["Resources"] = {
+        name: decide({key: value for key, value in resource.items() if key != "Condition"})
+        for name, resource in template["Resources"].items()
+        if "Condition" not in resource or holds(conditions[resource["Condition"]], parameters, conditions)
+    }
+    return Stack(template, parameters)

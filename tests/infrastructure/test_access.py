@@ -1,0 +1,207 @@
+"""Who may call, and what may be touched: the invariants of security, whatever the parameters."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.infrastructure.stack import JWT, Stack, holds, stacks, stacks_of
+
+OPEN = {"GET /", "GET /docs", "GET /docs/{proxy+}", "GET /openapi.json", "GET /healthz", "GET /readyz"}
+
+
+def statements(stack: Stack) -> Iterator[dict[str, Any]]:
+    """Every statement of every role."""
+    for role in stack.of_type("AWS::IAM::Role").values():
+        for policy in role["Properties"]["Policies"]:
+            yield from policy["PolicyDocument"]["Statement"]
+
+
+def test_every_route_asks_for_credentials_unless_it_is_on_the_open_list(stack: Stack) -> None:
+    mode = stack.parameters["AuthMode"]
+    closed = {
+        # With api-key the gateway passes everything on, and the function checks: see the next test.
+        "api-key": ("NONE", None),
+        "jwt": ("JWT", {"Ref": "JwtAuthorizer"}),
+        "iam": ("AWS_IAM", None),
+    }
+    expected = {"$default": closed[mode]} | dict.fromkeys(OPEN, ("NONE", None))
+    if stack.parameters["AllowedOrigins"]:
+        expected["OPTIONS /{proxy+}"] = ("NONE", None)
+    routes = [route["Properties"] for route in stack.of_type("AWS::ApiGatewayV2::Route").values()]
+    assert {route["RouteKey"]: (route["AuthorizationType"], route.get("AuthorizerId")) for route in routes} == expected
+
+
+def test_function_checks_keys_exactly_where_the_gateway_checks_nothing(stack: Stack) -> None:
+    variables = stack.properties("ApiFunction")["Environment"]["Variables"]
+    assert variables["AUTH_MODE"] == {"Ref": "AuthMode"}
+    assert variables["KEYS_TABLE"] == {"Ref": "KeysTable"}
+
+
+def test_there_is_no_open_mode(default_stack: Stack) -> None:
+    parameter = default_stack.template["Parameters"]["AuthMode"]
+    assert (parameter["Default"], parameter["AllowedValues"]) == ("api-key", ["api-key", "jwt", "iam"])
+
+
+def test_nothing_else_is_public(stack: Stack) -> None:
+    kinds = {resource["Type"] for resource in stack.template["Resources"].values()}
+    assert kinds.isdisjoint(
+        {"AWS::Lambda::Url", "AWS::ApiGateway::RestApi", "AWS::ElasticLoadBalancingV2::LoadBalancer"}
+    )
+    [permission] = stack.of_type("AWS::Lambda::Permission").values()
+    assert permission["Properties"] == {
+        "FunctionName": {"Ref": "ApiFunctionAliaslive"},
+        "Action": "lambda:InvokeFunction",
+        "Principal": "apigateway.amazonaws.com",
+        "SourceArn": {"Fn::Sub": "arn:${AWS::Partition}:execute-api:${AWS::Region}:${AWS::AccountId}:${HttpApi}/*"},
+    }
+
+
+def test_tokens_are_checked_against_issuer_and_audience() -> None:
+    assert stacks()["jwt"].properties("JwtAuthorizer") == {
+        "ApiId": {"Ref": "HttpApi"},
+        "Name": "jwt",
+        "AuthorizerType": "JWT",
+        "IdentitySource": ["$request.header.Authorization"],
+        "JwtConfiguration": {
+            "Issuer": {"Ref": "JwtIssuer"},
+            "Audience": {"Fn::Split": [",", {"Ref": "JwtAudience"}]},
+        },
+    }
+
+
+@pytest.mark.parametrize(
+    ("parameters", "broken"),
+    [
+        ({"AuthMode": "jwt", **JWT}, []),
+        ({"AuthMode": "jwt", **JWT, "JwtIssuer": ""}, ["AuthMode=jwt needs JwtIssuer, an https URL"]),
+        ({"AuthMode": "jwt", **JWT, "JwtAudience": ""}, ["AuthMode=jwt needs JwtAudience, at least one audience"]),
+        ({"AuthMode": "iam"}, []),
+        ({}, []),
+    ],
+)
+def test_jwt_is_refused_without_issuer_or_audience(parameters: dict[str, str], broken: list[str]) -> None:
+    [stack] = stacks_of([parameters])
+    [rule] = stack.template["Rules"].values()
+    applies = holds(rule["RuleCondition"], stack.parameters, {})
+    assert [
+        assertion["AssertDescription"]
+        for assertion in rule["Assertions"]
+        if applies and not holds(assertion["Assert"], stack.parameters, {})
+    ] == broken
+
+
+def test_other_origins_are_refused_unless_named(stack: Stack) -> None:
+    cors = stack.properties("HttpApi").get("CorsConfiguration")
+    if not stack.parameters["AllowedOrigins"]:
+        assert cors is None
+    else:
+        assert cors == {
+            "AllowOrigins": {"Fn::Split": [",", {"Ref": "AllowedOrigins"}]},
+            "AllowMethods": ["GET", "POST", "DELETE"],
+            "AllowHeaders": ["authorization", "*"],
+            "ExposeHeaders": ["retry-after", "x-request-id"],
+            "MaxAge": 3600,
+        }
+
+
+def test_function_may_do_this_and_nothing_more(stack: Stack) -> None:
+    may_look_keys_up = {
+        "Effect": "Allow",
+        "Action": "dynamodb:GetItem",
+        "Resource": {"Fn::GetAtt": ["KeysTable", "Arn"]},
+    }
+    assert list(statements(stack)) == [
+        {
+            "Effect": "Allow",
+            "Action": "s3:GetObject",
+            "Resource": {"Fn::Sub": "${ModelsBucket.Arn}/models/${ModelName}/*"},
+        },
+        {"Effect": "Allow", "Action": "s3:ListBucket", "Resource": {"Fn::GetAtt": ["ModelsBucket", "Arn"]}},
+        *([may_look_keys_up] if stack.parameters["AuthMode"] == "api-key" else []),
+        {
+            "Effect": "Allow",
+            "Action": ["logs:CreateLogStream", "logs:PutLogEvents"],
+            "Resource": {"Fn::GetAtt": ["ApiLogs", "Arn"]},
+        },
+    ]
+
+
+def test_every_function_has_a_role_written_out_here(stack: Stack) -> None:
+    roles = stack.of_type("AWS::IAM::Role")
+    for function in stack.of_type("AWS::Lambda::Function").values():
+        assert function["Properties"]["Role"]["Fn::GetAtt"][0] in roles
+    for role in roles.values():
+        assert "ManagedPolicyArns" not in role["Properties"]
+        assert role["Properties"]["AssumeRolePolicyDocument"]["Statement"] == [
+            {"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}
+        ]
+
+
+def test_no_statement_allows_by_wildcard(stack: Stack) -> None:
+    for statement in statements(stack):
+        actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
+        assert not [action for action in actions if "*" in action]
+        # A star may stand for the objects below a prefix of a bucket, and for nothing else.
+        assert json.dumps(statement["Resource"]).replace('/models/${ModelName}/*"', '"').count("*") == 0
+
+
+def test_models_bucket_is_private(stack: Stack) -> None:
+    [bucket] = stack.of_type("AWS::S3::Bucket").values()
+    assert (bucket["DeletionPolicy"], bucket["UpdateReplacePolicy"]) == ("Retain", "Retain")
+    assert bucket["Properties"] == {
+        "BucketEncryption": {
+            "ServerSideEncryptionConfiguration": [{"ServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}]
+        },
+        "PublicAccessBlockConfiguration": {
+            "BlockPublicAcls": True,
+            "BlockPublicPolicy": True,
+            "IgnorePublicAcls": True,
+            "RestrictPublicBuckets": True,
+        },
+        "OwnershipControls": {"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]},
+        "VersioningConfiguration": {"Status": "Enabled"},
+        "LifecycleConfiguration": {
+            "Rules": [
+                {
+                    "Id": "abandon-unfinished-uploads",
+                    "Status": "Enabled",
+                    "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 7},
+                },
+                {
+                    "Id": "forget-what-was-replaced",
+                    "Status": "Enabled",
+                    "NoncurrentVersionExpiration": {"NoncurrentDays": 30},
+                },
+            ]
+        },
+    }
+
+
+def test_models_bucket_refuses_everybody_without_tls(stack: Stack) -> None:
+    [policy] = stack.of_type("AWS::S3::BucketPolicy").values()
+    assert policy["Properties"]["Bucket"] == {"Ref": "ModelsBucket"}
+    assert policy["Properties"]["PolicyDocument"]["Statement"] == [
+        {
+            "Sid": "TlsOnly",
+            "Effect": "Deny",
+            "Principal": "*",
+            "Action": "s3:*",
+            "Resource": [{"Fn::GetAtt": ["ModelsBucket", "Arn"]}, {"Fn::Sub": "${ModelsBucket.Arn}/*"}],
+            "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+        }
+    ]
+
+
+def test_keys_survive_the_stack_and_mistakes(stack: Stack) -> None:
+    [table] = stack.of_type("AWS::DynamoDB::Table").values()
+    assert (table["DeletionPolicy"], table["UpdateReplacePolicy"]) == ("Retain", "Retain")
+    assert table["Properties"] == {
+        "BillingMode": "PAY_PER_REQUEST",
+        "AttributeDefinitions": [{"AttributeName": "key_hash", "AttributeType": "S"}],
+        "KeySchema": [{"AttributeName": "key_hash", "KeyType": "HASH"}],
+        "TimeToLiveSpecification": {"AttributeName": "expires_at", "Enabled": True},
+        "SSESpecification": {"SSEEnabled": True},
+        "PointInTimeRecoverySpecification": {"PointInTimeRecoveryEnabled": True},
+    }

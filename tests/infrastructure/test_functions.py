@@ -1,0 +1,140 @@
+"""What runs, how it is told what to do, how it is published, and what is kept of its logs."""
+
+import re
+
+import pytest
+
+from handler.settings import Settings
+from lifecycle.local.containers import FUNCTION
+from tests.infrastructure.stack import Stack, stacks, stacks_of
+
+# The AWS SDK's own, which sam local overrides: empty is the same as absent.
+SDK_VARIABLES = {"AWS_ENDPOINT_URL_S3": "", "AWS_ENDPOINT_URL_DYNAMODB": ""}
+
+RESOURCES = {"ModelsBucket": "ModelsBucket", "KeysTable": "KeysTable"}
+
+
+def version_of(stack: Stack) -> str:
+    """The logical id of the published version, which is published anew whenever this changes."""
+    [version] = stack.of_type("AWS::Lambda::Version")
+    return version
+
+
+def test_environment_is_exactly_what_the_settings_read(stack: Stack) -> None:
+    variables = stack.properties(FUNCTION)["Environment"]["Variables"]
+    assert set(variables) == {name.upper() for name in Settings.model_fields} | set(SDK_VARIABLES)
+    assert {name: variables[name] for name in SDK_VARIABLES} == SDK_VARIABLES
+
+
+def test_defaults_are_those_of_the_settings(default_stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in default_stack.properties(FUNCTION)["Environment"]["Variables"].items():
+        if isinstance(value, dict):
+            # Parameters have values; a resource is known by its name here.
+            monkeypatch.setenv(name, {**default_stack.parameters, **RESOURCES}[value["Ref"]])
+    assert Settings() == Settings(models_bucket="ModelsBucket", model_name="gpt2", keys_table="KeysTable")
+
+
+def test_function_is_an_x86_image_of_the_size_asked_for(stack: Stack) -> None:
+    properties = stack.properties(FUNCTION)
+    assert properties["PackageType"] == "Image"
+    assert properties["MemorySize"] == {"Ref": "MemorySize"}
+    assert properties["Timeout"] == {"Ref": "Timeout"}
+    assert properties["Architectures"] == [{"Ref": "Architecture"}]
+    assert stack.template["Parameters"]["Architecture"]["AllowedValues"] == ["x86_64"]
+    assert (stack.parameters["MemorySize"], stack.parameters["Timeout"]) == ("3008", "30")
+
+
+def test_snapshots_are_taken_when_asked_for(stack: Stack) -> None:
+    expected = "PublishedVersions" if stack.parameters["SnapStart"] == "true" else "None"
+    assert stack.properties(FUNCTION)["SnapStart"] == {"ApplyOn": expected}
+
+
+def test_alias_points_to_the_version_published_by_this_deployment(stack: Stack) -> None:
+    assert stack.properties(f"{FUNCTION}Aliaslive") == {
+        "Name": "live",
+        "FunctionName": {"Ref": FUNCTION},
+        "FunctionVersion": {"Fn::GetAtt": [version_of(stack), "Version"]},
+    }
+    # A version that was replaced would keep its snapshot, and its price.
+    assert stack.template["Resources"][version_of(stack)]["DeletionPolicy"] == "Delete"
+
+
+def test_every_deployment_publishes_a_version_of_its_own() -> None:
+    first, again, second = stacks_of([{"Deployment": digit * 32} for digit in "aab"])
+    assert version_of(first) == version_of(again)
+    assert version_of(first) != version_of(second)
+    # Lambda publishes nothing when the function is the same as before, so the function must change as well.
+    assert first.properties(FUNCTION)["Description"] != second.properties(FUNCTION)["Description"]
+
+
+def test_api_calls_the_alias(stack: Stack) -> None:
+    assert stack.properties("ApiIntegration") == {
+        "ApiId": {"Ref": "HttpApi"},
+        "IntegrationType": "AWS_PROXY",
+        "IntegrationUri": {"Fn::Sub": "${ApiFunction.Arn}:live"},
+        "PayloadFormatVersion": "2.0",
+        "TimeoutInMillis": 30000,
+    }
+    targets = {route["Properties"]["Target"]["Fn::Sub"] for route in stack.of_type("AWS::ApiGatewayV2::Route").values()}
+    assert targets == {"integrations/${ApiIntegration}"}
+
+
+def test_api_throttles(stack: Stack) -> None:
+    [stage] = stack.of_type("AWS::ApiGatewayV2::Stage").values()
+    settings = stage["Properties"]["DefaultRouteSettings"]
+    assert settings["ThrottlingRateLimit"] == {"Ref": "ThrottleRate"}
+    assert settings["ThrottlingBurstLimit"] == {"Ref": "ThrottleBurst"}
+    assert (stack.parameters["ThrottleRate"], stack.parameters["ThrottleBurst"]) == ("20", "40")
+
+
+def test_logs_are_kept_for_a_time(stack: Stack) -> None:
+    groups = stack.of_type("AWS::Logs::LogGroup")
+    assert set(groups) == {"ApiLogs", "AccessLogs"}
+    for group in groups.values():
+        assert group["Properties"]["RetentionInDays"] == {"Ref": "LogRetentionDays"}
+    for function in stack.of_type("AWS::Lambda::Function").values():
+        assert function["Properties"]["LoggingConfig"]["LogGroup"]["Ref"] in groups
+
+
+def test_access_log_says_who_and_how_long_but_not_what(stack: Stack) -> None:
+    logging = stack.properties("HttpApiStage")["AccessLogSettings"]
+    assert logging["DestinationArn"] == {"Fn::GetAtt": ["AccessLogs", "Arn"]}
+    assert "\n" not in logging["Format"]
+    assert set(re.findall(r"\$context\.([A-Za-z.]+)", logging["Format"])) == {
+        "requestTime",
+        "requestId",
+        "identity.sourceIp",
+        "httpMethod",
+        "path",
+        "routeKey",
+        "status",
+        "responseLength",
+        "responseLatency",
+        "integrationLatency",
+        "integrationErrorMessage",
+        "authorizer.error",
+    }
+
+
+def test_outputs_are_what_deploying_reads_and_people_need(stack: Stack) -> None:
+    outputs = {name: output["Value"] for name, output in stack.template["Outputs"].items()}
+    assert outputs == {
+        "ApiUrl": {"Fn::Sub": "https://${HttpApi}.execute-api.${AWS::Region}.${AWS::URLSuffix}"},
+        "ModelsBucket": {"Ref": "ModelsBucket"},
+        "KeysTable": {"Ref": "KeysTable"},
+        "FunctionName": {"Ref": FUNCTION},
+        "AliasArn": {"Ref": f"{FUNCTION}Aliaslive"},
+        "ApiLogs": {"Ref": "ApiLogs"},
+    }
+    # Deploying sets or reads these.
+    assert {"ModelName", "ModelAlias", "AuthMode", "SnapStart", "Deployment"} <= set(stack.parameters)
+
+
+def test_every_parameter_says_what_it_is() -> None:
+    parameters = stacks()["api-key"].template["Parameters"]
+    assert [name for name, each in parameters.items() if not each["Description"].endswith(".")] == []
+    # Whatever can be typed in freely has a pattern, and a number a smallest value.
+    free = {"String": "AllowedPattern", "Number": "MinValue"}
+    assert [
+        name for name, each in parameters.items() if "AllowedValues" not in each and free[each["Type"]] not in each
+    ] == []
