@@ -6,7 +6,7 @@ what can be served. Keys and defaults are those of transformers' `GPT2Config`.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, Literal
 
 from handler.errors import CorruptModelError, UnsupportedModelError
 
@@ -69,7 +69,7 @@ class ModelConfig:
         if config.get("quantization_config") is not None:
             raise UnsupportedModelError("config.json: quantization_config is not implemented")
         activation = config.get("activation_function", "gelu_new")
-        if activation not in ACTIVATIONS:
+        if not isinstance(activation, str) or activation not in ACTIVATIONS:
             raise UnsupportedModelError(
                 f"config.json: activation_function must be one of {', '.join(ACTIVATIONS)}, given {activation!r}"
             )
@@ -84,7 +84,7 @@ class ModelConfig:
             context_length=_size(config, "n_positions", 1024),
             vocabulary_size=_size(config, "vocab_size", 50257),
             layer_norm_epsilon=_epsilon(config),
-            activation=ACTIVATIONS[cast("str", activation)],
+            activation=ACTIVATIONS[activation],
         )
 
     @property
