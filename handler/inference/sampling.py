@@ -16,7 +16,7 @@ import numpy.typing as npt
 from handler.errors import EngineError
 from handler.inference.protocol import FloatArray, SamplingParams, TokenLogprobs
 
-UINT64: Final = 2**64
+WORD: Final = 2**64  # keys and counters of the generator are whole numbers of several words
 
 
 class History:
@@ -46,8 +46,7 @@ def choose(logits: FloatArray, params: SamplingParams, history: History, *, samp
         EngineError: a logit is infinite or not a number.
     """
     scores = penalized(logits, params, history)
-    if not np.isfinite(scores).all():
-        raise EngineError("The model's logits are not finite numbers; nothing can be chosen from them.")
+    _check_finite(scores)
     if params.temperature == 0:
         return int(scores.argmax())  # the first of equals
     tokens, weights = candidates(scores, params)
@@ -91,7 +90,7 @@ def candidates(scores: FloatArray, params: SamplingParams) -> tuple[npt.NDArray[
     if params.top_p < 1:
         threshold = _nucleus(scores[scores >= threshold], params)
     tokens = np.flatnonzero(scores >= threshold)
-    weights = np.exp((scores[tokens].astype(np.float64) - best) / params.temperature)
+    weights = _weights(scores[tokens], best, params.temperature)
     if params.min_p > 0:
         likely = weights >= params.min_p
         tokens, weights = tokens[likely], weights[likely]
@@ -100,14 +99,22 @@ def candidates(scores: FloatArray, params: SamplingParams) -> tuple[npt.NDArray[
 
 def _nucleus(scores: FloatArray, params: SamplingParams) -> np.float32:
     """The lowest score in the smallest set of best tokens whose probabilities reach top_p (Holtzman et al. 2019)."""
-    weights = np.exp((scores.astype(np.float64) - scores.max()) / params.temperature)
+    weights = _weights(scores, scores.max(), params.temperature)
     # A token less probable than (1 - top_p) / V is never in that set: all such tokens together weigh less than
     # 1 - top_p. Leaving them out first spares sorting the tens of thousands that do not matter.
     total = weights.sum()
     relevant = weights >= (1 - params.top_p) * total / len(weights)
     order = np.sort(scores[relevant])[::-1]
-    sums = np.exp((order.astype(np.float64) - order[0]) / params.temperature).cumsum()
+    sums = _weights(order, order[0], params.temperature).cumsum()
     return np.float32(order[min(np.searchsorted(sums, params.top_p * total), len(order) - 1)])
+
+
+def _weights(scores: FloatArray, best: np.float32, temperature: float = 1.0) -> npt.NDArray[np.float64]:
+    """How probable each token is beside the best one."""
+    exponents = (scores.astype(np.float64) - best) / temperature
+    # Rounding the exponent to 32 bits makes exp ten times as fast and leaves the likely tokens, whose exponents are
+    # small, exact to seven digits. Below -104 the result is 0 in any case.
+    return np.exp(np.maximum(exponents, -200).astype(np.float32)).astype(np.float64)
 
 
 def uniform(seed: int, sample: int, step: int) -> float:
@@ -116,7 +123,7 @@ def uniform(seed: int, sample: int, step: int) -> float:
     Counter-based (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"), so that a sample comes out the
     same whatever is generated beside it and in whatever order.
     """
-    generator = np.random.Philox(key=[seed % UINT64, sample], counter=[0, step, 0, 0])
+    generator = np.random.Philox(key=seed % WORD + sample * WORD, counter=step * WORD)
     return int(generator.random_raw() >> 11) * 2.0**-53
 
 
@@ -126,10 +133,9 @@ def logprobs_of(logits: FloatArray, token: int, top: int) -> TokenLogprobs:
     Raises:
         EngineError: a logit is infinite or not a number.
     """
-    best = float(logits.max())
-    normalizer = best + float(np.log(np.exp(logits.astype(np.float64) - best).sum()))
-    if not np.isfinite(normalizer):
-        raise EngineError("The model's logits are not finite numbers; they have no log-probabilities.")
+    _check_finite(logits)
+    best = logits.max()
+    normalizer = float(best) + float(np.log(_weights(logits, best).sum()))
     ids: npt.NDArray[np.intp] = np.empty(0, np.intp)
     if top > 0:
         top = min(top, len(logits))
@@ -140,3 +146,8 @@ def logprobs_of(logits: FloatArray, token: int, top: int) -> TokenLogprobs:
         float(logits[token]) - normalizer,
         tuple((int(id_), float(logits[id_]) - normalizer) for id_ in ids),
     )
+
+
+def _check_finite(logits: FloatArray) -> None:
+    if not np.isfinite(logits).all():
+        raise EngineError("The model's logits are not all finite numbers, so nothing can be chosen from them.")
