@@ -1,0 +1,161 @@
+"""Golden events through the real entry point: model from S3, key from DynamoDB, answers in the shape of the source."""
+
+import importlib
+import json
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from handler.errors import InvalidRequestError, ServiceError, UnknownEventError, UnknownModelError
+from lifecycle.local.cloud import Cloud, embedded_cloud
+from lifecycle.local.models import publish_source
+
+EVENTS = Path(__file__).parent.parent.parent / "events"
+
+Handler = Callable[[Any, Any], Any]
+
+
+@dataclass
+class Context:
+    """The part of Lambda's context that the function looks at."""
+
+    milliseconds: int = 20_000
+    aws_request_id: str = "0f1e2d3c"
+
+    def get_remaining_time_in_millis(self) -> int:
+        return self.milliseconds
+
+
+@pytest.fixture(scope="module")
+def cloud() -> Iterator[Cloud]:
+    with embedded_cloud() as cloud:
+        publish_source("demo", cloud.store, Console(quiet=True))
+        yield cloud
+
+
+@pytest.fixture(scope="module")
+def entry_point(cloud: Cloud) -> Iterator[Handler]:
+    """The entry point, imported as Lambda imports it: once, with the function's environment."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in cloud.environment("demo").items():
+            patch.setenv(name, value)
+        sys.modules.pop("handler.main", None)
+        yield importlib.import_module("handler.main").handler
+        sys.modules.pop("handler.main")
+
+
+@pytest.fixture
+def handler(entry_point: Handler, cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> Handler:
+    for name, value in cloud.environment("demo").items():
+        monkeypatch.setenv(name, value)
+    return entry_point
+
+
+def golden(name: str) -> dict[str, Any]:
+    event: dict[str, Any] = json.loads((EVENTS / f"{name}.json").read_text())
+    return event
+
+
+def text_of(answer: dict[str, Any]) -> str:
+    assert answer["object"] == "text_completion"
+    text: str = answer["choices"][0]["text"]
+    return text
+
+
+HTTP = ["http-api-v2", "rest-api-v1", "function-url", "load-balancer"]
+
+
+def test_every_http_source_gets_the_same_text_in_its_own_envelope(handler: Handler) -> None:
+    answers = {name: handler(golden(name), Context()) for name in HTTP}
+
+    assert len({text_of(json.loads(answer["body"])) for answer in answers.values()}) == 1
+    for name, answer in answers.items():
+        keys = {"statusCode", "headers", "body", "isBase64Encoded"} | (
+            {"multiValueHeaders"} if "rest" in name else set()
+        )
+        assert set(answer) == keys
+        assert (answer["statusCode"], answer["isBase64Encoded"]) == (200, False)
+
+
+def test_generate_text_through_the_gateway(handler: Handler) -> None:
+    answer = handler(golden("http-api-v2-generate-text"), Context())
+
+    (generated,) = json.loads(answer["body"])
+    assert generated["generated_text"].startswith("Once upon a time")
+
+
+def test_health_needs_no_key(handler: Handler) -> None:
+    assert json.loads(handler(golden("http-api-v2-healthz"), Context())["body"]) == {"status": "ok"}
+
+
+@pytest.mark.parametrize("authorization", [None, "Bearer sk-guess"])
+def test_a_request_without_a_key_of_the_table_is_refused(handler: Handler, authorization: str | None) -> None:
+    event = golden("http-api-v2")
+    del event["headers"]["authorization"]
+    if authorization:
+        event["headers"]["authorization"] = authorization
+    answer = handler(event, Context())
+
+    assert answer["statusCode"] == 401
+    assert json.loads(answer["body"])["error"]["code"] == "invalid_api_key"
+
+
+def test_a_direct_invocation_gets_the_completion_itself(handler: Handler) -> None:
+    answer = handler(golden("direct-completion"), Context())
+
+    assert [choice["index"] for choice in answer["choices"]] == [0, 1]
+    assert all("\n" not in choice["text"] for choice in answer["choices"])
+    assert answer == json.loads(json.dumps(answer))
+    assert text_of(handler(golden("direct-prompt"), Context()))
+
+
+@pytest.mark.parametrize(
+    ("event", "error", "message"),
+    [
+        ({"prompt": "a", "max_tokens": -1}, InvalidRequestError, "`max_tokens`: input should be greater than or equal"),
+        ({"prompt": "a", "colour": 1}, InvalidRequestError, "Unknown field: `colour`."),
+        ({"prompt": "a", "model": "gpt-5"}, UnknownModelError, "'demo' is served here; given: 'gpt-5'."),
+        (golden("unknown-kinesis"), UnknownEventError, "No adapter recognises this event. Recognised are: HTTP"),
+        ({}, UnknownEventError, "No adapter recognises this event."),
+        ([], UnknownEventError, "No adapter recognises this event."),
+        (None, UnknownEventError, "No adapter recognises this event."),
+        ({"requestContext": "text"}, UnknownEventError, "No adapter recognises this event."),
+        ({"requestContext": {"elb": {}}}, InvalidRequestError, "lacks a part Mangum needs: 'headers'"),
+        ({"requestContext": {}, "version": "2.0"}, InvalidRequestError, "lacks a part Mangum needs"),
+    ],
+)
+def test_an_event_that_cannot_be_answered_is_a_typed_error(
+    handler: Handler, event: Any, error: type[ServiceError], message: str
+) -> None:
+    with pytest.raises(error) as caught:
+        handler(event, Context())
+    assert message in caught.value.message
+
+
+def test_generation_stops_at_lambdas_deadline_with_what_there_is(handler: Handler) -> None:
+    # Half a second is kept for the answer, so 600 ms leave 100 for generation; 200 tokens take longer.
+    event = {"prompt": "Once upon a time", "max_tokens": 200, "logit_bias": {"0": -100}}
+    (choice,) = handler(event, Context(milliseconds=600))["choices"]
+
+    assert (choice["finish_reason"], choice["cut_by"]) == ("length", "deadline")
+    assert choice["text"]
+
+
+def test_http_says_so_in_a_header(handler: Handler) -> None:
+    event = golden("http-api-v2-generate-text")
+    event["body"] = json.dumps({"prompt": "Once upon a time", "max_length": 200})
+    answer = handler(event, Context(milliseconds=600))
+
+    assert (answer["statusCode"], answer["headers"]["x-cut-by"]) == (200, "deadline")
+
+
+def test_no_time_at_all_is_an_error(handler: Handler) -> None:
+    answer = handler(golden("http-api-v2"), Context(milliseconds=300))
+
+    assert answer["statusCode"] == 504
+    assert json.loads(answer["body"])["error"]["code"] == "deadline_exceeded"
