@@ -31,7 +31,9 @@ COPY handler /var/task/handler
 RUN python -m compileall -q -j 0 --invalidation-mode unchecked-hash -x /py312_ /opt/venv/lib /var/task
 
 
-FROM ${BASE_IMAGE}
+# What Lambda runs. It names no user, because Lambda runs every image as a user of its own, and `sam local` puts its emulator
+# into the image by commands that run as the image's user and need root.
+FROM ${BASE_IMAGE} AS lambda
 # The base image comes without bytecode for the standard library.
 RUN python -m compileall -q -f -j 0 --invalidation-mode unchecked-hash -x '/(test|tests|idlelib|lib2to3|[a-z]+-packages)/' \
         "$(python -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')"
@@ -41,9 +43,10 @@ ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1
 COPY --from=build /opt/venv /opt/venv
 COPY --from=build /var/task /var/task
 WORKDIR /var/task
-# Nobody. Lambda runs every image as a user of its own, whatever is said here. `sam build` passes 0 (see template.yaml),
-# because `sam local` puts the emulator into the image by commands that run as this user.
-ARG RUN_AS=65534
-USER ${RUN_AS}
 ENTRYPOINT ["python", "-m", "awslambdaric"]
 CMD ["handler.main.handler"]
+
+
+# The same for whoever runs it elsewhere: as nobody.
+FROM lambda
+USER 65534
