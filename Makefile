@@ -3,6 +3,7 @@
 PYTHON ?= python3
 PORT ?= 8000
 MODEL ?= gpt2
+STACK ?= gpt2
 EVENT ?= tests/events/http-api-v2.json
 
 BIN := .venv/bin
@@ -67,6 +68,18 @@ lock: ## resolve the dependencies anew (needs uv)
 
 invoke: setup .venv-sam/.ready ## send EVENT=FILE to the function under Lambda's runtime interface emulator
 	@$(BIN)/python -m lifecycle.local invoke "$(EVENT)" --model demo
+
+sam-build: .venv-sam/.ready ## build the image with `sam build` (needs a container engine)
+	@.venv-sam/bin/sam build
+
+sam-invoke: setup sam-build ## send EVENT=FILE to the function in its container
+	@$(BIN)/python -m lifecycle.local sam-invoke "$(EVENT)" --model demo
+
+sam-api: setup sam-build ## serve the HTTP API in front of the function in its container, on PORT
+	@$(BIN)/python -m lifecycle.local sam-api --model demo --port $(PORT)
+
+deploy: setup .venv-sam/.ready ## deploy the stack to your AWS account, with MODEL live in it
+	@$(BIN)/lifecycle deploy "$(MODEL)" --stack "$(STACK)" $(foreach setting,$(SET),--set $(setting))
 
 clean: ## remove environments, caches and builds
 	@rm -rf .venv .venv-sam .cache .aws-sam *.egg-info

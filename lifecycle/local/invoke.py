@@ -45,7 +45,7 @@ def emulated_function(environment: dict[str, str]) -> Iterator[str]:
     Yields:
         The address to post events to.
     """
-    port, api_port = _free_port(), _free_port()
+    port, api_port = free_port(), free_port()
     command = [
         str(emulator().resolve()),
         *("--runtime-interface-emulator-address", f"127.0.0.1:{port}"),
@@ -70,7 +70,8 @@ def invoke(address: str, event: bytes) -> bytes:
     return body
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of this machine that nothing listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

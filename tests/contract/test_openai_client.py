@@ -1,0 +1,121 @@
+"""The official openai client, unchanged, against the application under uvicorn: real model, real keys, real sockets."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import openai
+import pytest
+from openai import OpenAI
+from rich.console import Console
+
+from lifecycle.local.cloud import LOCAL_KEY, embedded_cloud
+from lifecycle.local.invoke import free_port
+from lifecycle.local.models import publish_source
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    """A server that checks API keys, with the demo model."""
+    port = free_port()
+    with embedded_cloud() as cloud:
+        model = publish_source("demo", cloud.store, Console(quiet=True))
+        command = [sys.executable, "-m", "uvicorn", "--factory", "handler.app:serve", "--port", str(port)]
+        with subprocess.Popen(command, env={**os.environ, **cloud.environment(model)}) as server:
+            try:
+                _wait_until_ready(f"http://127.0.0.1:{port}/readyz")
+                yield f"http://127.0.0.1:{port}/v1"
+            finally:
+                server.terminate()
+
+
+def _wait_until_ready(address: str) -> None:
+    for _ in range(600):
+        try:
+            urlopen(address).close()
+        except URLError:
+            time.sleep(0.1)
+        else:
+            return
+    raise TimeoutError(address)
+
+
+@pytest.fixture
+def client(address: str) -> Iterator[OpenAI]:
+    with OpenAI(base_url=address, api_key=LOCAL_KEY, max_retries=0) as client:
+        yield client
+
+
+def test_models(client: OpenAI) -> None:
+    assert [model.id for model in client.models.list()] == ["demo"]
+
+
+def test_a_completion(client: OpenAI) -> None:
+    answer = client.completions.create(model="demo", prompt="Once upon a time", max_tokens=12, temperature=0)
+
+    assert answer.object == "text_completion"
+    assert answer.choices[0].finish_reason in ("length", "stop")
+    assert answer.usage is not None
+    assert answer.usage.total_tokens == answer.usage.prompt_tokens + answer.usage.completion_tokens
+    assert answer.system_fingerprint is not None
+    assert answer.system_fingerprint.split("-")[1] == "reference"
+
+
+def test_every_parameter_the_engine_supports(client: OpenAI) -> None:
+    def texts() -> list[str]:
+        answer = client.completions.create(
+            model="demo",
+            prompt=["Once upon a time", "He said"],
+            max_tokens=20,
+            n=2,
+            temperature=0.8,
+            top_p=0.9,
+            presence_penalty=0.5,
+            frequency_penalty=0.5,
+            logit_bias={"100": -100},
+            stop=["\n", "."],
+            seed=7,
+            user="ada",
+            extra_body={"top_k": 40, "min_p": 0.01, "repetition_penalty": 1.1},
+        )
+        return [choice.text for choice in answer.choices]
+
+    first = texts()
+    assert first == texts()
+    assert len(first) == 4
+    assert not any("\n" in text or "." in text for text in first)
+
+
+def test_echo_and_logprobs_score_a_text(client: OpenAI) -> None:
+    text = "Once upon a time there was a little girl."
+    answer = client.completions.create(model="demo", prompt=text, max_tokens=0, echo=True, logprobs=1)
+
+    logprobs = answer.choices[0].logprobs
+    assert answer.choices[0].text == text
+    assert logprobs is not None
+    assert logprobs.tokens is not None
+    assert logprobs.token_logprobs is not None
+    assert "".join(logprobs.tokens) == text
+    assert logprobs.token_logprobs[0] is None
+    assert all(logprob < 0 for logprob in logprobs.token_logprobs[1:])
+
+
+def test_errors_arrive_as_the_clients_own(client: OpenAI) -> None:
+    with pytest.raises(openai.BadRequestError, match="`prompt` and `max_tokens` together may have at most 256") as bad:
+        client.completions.create(model="demo", prompt="a", max_tokens=1000)
+    assert (bad.value.code, bad.value.param) == ("context_length_exceeded", "max_tokens")
+    with pytest.raises(openai.NotFoundError, match="'demo' is served here"):
+        client.completions.create(model="gpt-5", prompt="a")
+    with pytest.raises(openai.BadRequestError, match="Unknown field: `suffix`"):
+        client.completions.create(model="demo", prompt="a", suffix="b")
+
+
+def test_a_stranger_is_refused(address: str) -> None:
+    with OpenAI(base_url=address, api_key="sk-guess", max_retries=0) as stranger:
+        with pytest.raises(openai.AuthenticationError) as refused:
+            stranger.models.list()
+        assert refused.value.code == "invalid_api_key"
