@@ -139,8 +139,8 @@ class ReferenceEngine:
         slots = min(kv_cache_bytes // per_sequence, MAX_SLOTS)
         if slots == 0:
             raise UnsupportedModelError(
-                f"KV_CACHE_MB must leave room for at least one sequence, which takes {per_sequence / 1e6:.1f} MB; "
-                f"given: {kv_cache_bytes / 1e6:.1f} MB"
+                f"KV_CACHE_MB must leave room for at least one sequence, which takes {per_sequence:,} bytes; "
+                f"given: {kv_cache_bytes:,}"
             )
         self.context_length, self.vocabulary_size = config.context_length, config.vocabulary_size
         # Not touched before it is used: memory is taken only by as many tokens as sequences really have.
