@@ -1,7 +1,7 @@
 """Text from tokens: whole characters, stop strings, offsets."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from handler.inference.text import TextAssembler
@@ -50,7 +50,11 @@ def test_the_first_stop_string_ends_the_text(text: str, stops: list[str], words:
     assert assembler.stopped is (cut(text, stops) != text)
 
 
-@given(st.lists(st.integers(0, 298), max_size=20), st.lists(st.sampled_from(["\ufffd", "a", "é", "the s"]), max_size=2))
+@given(
+    st.lists(st.integers(0, 298), max_size=20),
+    st.lists(st.sampled_from(["\ufffd", "a", "h", "é", "the", "the s"]), max_size=3),
+)
+@example(WORDS.encode("the"), ["the", "h"])
 def test_so_it_does_among_any_bytes(tokens: list[int], stops: list[str]) -> None:
     assert "".join(run(TextAssembler(WORDS, stops), tokens)) == cut(WORDS.decode(tokens), stops)
 
@@ -89,12 +93,11 @@ def test_offsets_say_in_which_character_a_token_begins(tokens: list[int]) -> Non
     assembler = TextAssembler(WORDS)
     text = "".join(run(assembler, tokens))
     for index, offset in enumerate(assembler.offsets):
-        before = WORDS.decode(tokens[:index])
-        # Cutting before the token either ends between characters, or leaves one incomplete, which shows as U+FFFD.
-        assert offset in (len(before), len(before) - 1)
-        assert text[:offset] == before[:offset]
-        if before != text[: len(before)]:
-            assert offset == len(before) - 1
+        before = b"".join(map(WORDS.token_bytes, tokens[:index]))
+        first_byte = WORDS.token_bytes(tokens[index])[:1]
+        # The last character up to and with that byte, complete or not.
+        assert offset == len((before + first_byte).decode(errors="replace")) - 1
+        assert text[:offset] == before.decode(errors="replace")[:offset]
 
 
 @pytest.mark.parametrize(
@@ -128,6 +131,14 @@ def test_tokens_behind_the_stop_are_not_kept() -> None:
     # The space before the stop string belongs to a token that holds part of it: that token is kept.
     assert WORDS.decode(kept).startswith(text)
     assert not WORDS.decode(kept[:-1]).startswith(text)
+
+
+@given(SHORT, STOPS)
+def test_of_single_bytes_exactly_those_of_the_output_are_kept(text: str, stops: list[str]) -> None:
+    assembler = TextAssembler(TOKENIZER, stops)
+    tokens = TOKENIZER.encode(text)
+    output = "".join(run(assembler, tokens))
+    assert TOKENIZER.decode(tokens[: assembler.kept_tokens]) == output
 
 
 def test_without_a_stop_all_tokens_are_kept() -> None:
