@@ -4,10 +4,13 @@ The model starts loading before the web framework is even imported. What initial
 it ten seconds) goes on in the background, and the first request waits for it within its deadline.
 """
 
+import os
+import time
+from contextlib import suppress
 from typing import Any
 
 from handler.deadline import LambdaContext
-from handler.errors import UnknownEventError
+from handler.errors import ServiceError, UnknownEventError
 from handler.loading import ModelLoading, load_service
 from handler.settings import settings
 
@@ -21,6 +24,13 @@ from handler.events.direct import DirectAdapter  # noqa: E402
 from handler.events.http import HttpAdapter  # noqa: E402
 
 ADAPTERS: tuple[EventAdapter, ...] = (HttpAdapter(create_app(settings(), loading)), DirectAdapter(loading))
+
+# With SnapStart, initialisation happens once, at publish, and may take fifteen minutes: the snapshot must hold the
+# model. Without one to load (a stack's first deployment) it is taken all the same, and requests try again.
+SNAPSHOT_SECONDS = 600.0
+if os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start":
+    with suppress(ServiceError):
+        loading.wait(time.time() + SNAPSHOT_SECONDS)
 
 
 def handler(event: Any, context: LambdaContext) -> Any:

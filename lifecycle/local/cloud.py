@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from urllib.request import Request, urlopen
 
 import boto3
 from moto.server import ThreadedMotoServer
@@ -70,6 +71,8 @@ def embedded_cloud(address: str = "127.0.0.1") -> Iterator[Cloud]:
     before = dict(os.environ)
     os.environ.update(_credentials(endpoint))
     try:
+        # moto keeps its state per process: an earlier stand-in of this one may have left something.
+        urlopen(Request(f"{endpoint}/moto-api/reset", method="POST")).close()
         s3 = s3_client()
         s3.create_bucket(Bucket=BUCKET)
         _create_keys_table()

@@ -7,6 +7,7 @@ from rich.console import Console
 
 from handler.registry.names import model_name
 from handler.registry.store import ModelStore
+from lifecycle.checkpoint import PROVENANCE
 from lifecycle.hub import HubUnreachableError
 from lifecycle.importing import import_model
 from lifecycle.publishing import promote, publish
@@ -34,7 +35,7 @@ def publish_source(source: str, store: ModelStore, console: Console) -> str:
     except HubUnreachableError as error:
         console.print(f"{error.message}; serving the bundled demo model instead.")
         folder = DEMO
-    manifest = publish(folder, store, folder.name)
+    manifest = publish(folder, store, model_name(folder.name))
     promote(store, manifest.name, manifest.version, "live")
     return manifest.name
 
@@ -47,8 +48,10 @@ def checkpoint_folder(source: str, console: Console) -> Path:
     """
     if source == "demo":
         return DEMO
-    out = CACHE / model_name(source)
-    if Path(source).expanduser().is_dir():
+    out, folder = CACHE / model_name(source), Path(source).expanduser()
+    if (folder / PROVENANCE).is_file():
+        return folder  # what `lifecycle import` and `lifecycle train` make can be published as it is
+    if folder.is_dir():
         # It may have changed since it was imported last, and importing it again is a matter of seconds.
         shutil.rmtree(out, ignore_errors=True)
     if not out.is_dir():

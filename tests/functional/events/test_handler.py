@@ -56,6 +56,15 @@ def handler(entry_point: Handler, cloud: Cloud, monkeypatch: pytest.MonkeyPatch)
     return entry_point
 
 
+def test_a_snapshot_is_taken_with_the_model_in_it(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in cloud.environment("demo").items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("AWS_LAMBDA_INITIALIZATION_TYPE", "snap-start")
+    monkeypatch.delitem(sys.modules, "handler.main", raising=False)
+
+    assert importlib.import_module("handler.main").loading.start().done()
+
+
 def golden(name: str) -> dict[str, Any]:
     event: dict[str, Any] = json.loads((EVENTS / f"{name}.json").read_text())
     return event

@@ -1,0 +1,85 @@
+"""`make run`: serves what it was asked for or says what it serves instead, and leaves nothing behind."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.request import Request, urlopen
+
+from lifecycle.local.invoke import free_port
+from tests.checkpoints import old_style
+
+
+@contextmanager
+def serving(model: str, folder: Path, **environment: str) -> Iterator[tuple[str, list[str]]]:
+    """Run the server in a folder; yields its address and what it says until it serves."""
+    port = free_port()
+    command = [sys.executable, "-m", "lifecycle.local", "serve", "--model", model, "--port", str(port)]
+    process = subprocess.Popen(
+        command, cwd=folder, env={**os.environ, **environment}, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    lines = []
+    try:
+        for line in process.stderr:
+            lines.append(line.rstrip())
+            if "curl" in line:
+                break
+        yield f"http://127.0.0.1:{port}", lines
+    finally:
+        process.send_signal(signal.SIGINT)
+        _, rest = process.communicate(timeout=30)
+        assert process.returncode == 0, rest
+        with socket.socket() as probe:  # nobody listens there any more
+            assert probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+def generate(address: str) -> str:
+    body = json.dumps({"prompt": "Once upon a time", "max_length": 40}).encode()
+    request = Request(f"{address}/generate_text", body, {"Content-Type": "application/json"})
+    with urlopen(request) as answer:
+        text: str = json.loads(answer.read())[0]["generated_text"]
+    return text
+
+
+def served_model(address: str) -> str:
+    with urlopen(f"{address}/readyz") as answer:
+        model: str = json.loads(answer.read())["model"]
+    return model
+
+
+def test_the_demo_model_is_served_without_a_key(tmp_path: Path) -> None:
+    with serving("demo", tmp_path) as (address, lines):
+        assert generate(address).startswith("Once upon a time")
+    assert any(f"Serving demo on {address}" in line for line in lines)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_checkpoint_in_a_folder_is_imported_and_served(tmp_path: Path) -> None:
+    old_style(tmp_path / "My-Model")
+    with serving(str(tmp_path / "My-Model"), tmp_path) as (address, _):
+        assert served_model(address) == "my-model"
+        assert generate(address).startswith("Once upon a time")
+
+
+def test_where_the_hub_does_not_answer_the_demo_model_takes_its_place(tmp_path: Path) -> None:
+    with serving("gpt2", tmp_path, HF_ENDPOINT="http://127.0.0.1:9") as (address, lines):
+        assert served_model(address) == "demo"
+    assert any("serving the bundled demo model instead" in line for line in lines)
+
+
+def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        command = [sys.executable, "-m", "lifecycle.local", "serve", "--model", "demo", "--port", str(port)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+
+    assert done.returncode == 1
+    assert done.stderr == f"Port {port} cannot be used (Address already in use); choose another with PORT=.\n"
