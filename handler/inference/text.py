@@ -47,7 +47,7 @@ class TextAssembler:
         # now, complete or not.
         text = self._decoder.decode(data[:1])
         incomplete = bool(self._decoder.getstate()[0])
-        self.offsets.append(self._decoded + max(0, len(text) + incomplete - 1) if data else self._decoded)
+        self.offsets.append(self._decoded + (len(text) + incomplete - 1 if data else 0))
         return self._accept(text + self._decoder.decode(data[1:]))
 
     def finish(self) -> str:
