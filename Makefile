@@ -12,7 +12,7 @@ TORCH := torch==2.13.0$(if $(filter Linux,$(shell uname)),+cpu)
 TORCH_INDEX := https://download.pytorch.org/whl/cpu
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-containers test-hub check fix lock invoke sam-build sam-invoke sam-api deploy clean
+.PHONY: help setup run test test-containers test-hub check fix docs lock invoke sam-build sam-invoke sam-api deploy clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,6 +56,9 @@ check: setup ## lint, format, types and import rules; writes nothing
 fix: setup ## format, and fix what can be fixed
 	@$(BIN)/ruff check --fix
 	@$(BIN)/ruff format
+
+docs: setup ## regenerate the parts of the README that mirror code
+	@$(BIN)/python -m lifecycle.readme
 
 # Hashes for every file of every package, and no index address: the lock works with any index.
 LOCK = uvx uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --quiet \
