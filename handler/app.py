@@ -1,11 +1,12 @@
 """The FastAPI application: the same for Mangum on Lambda and for uvicorn anywhere else."""
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Security
+from fastapi.security import HTTPBearer
 
 from handler.api import completions, docs, generate_text, health, models
 from handler.api.authorization import AuthorizationMiddleware, authorizer_for
 from handler.api.body_limit import BodyLimitMiddleware
-from handler.api.errors import install_error_handlers
+from handler.api.errors import ERROR_RESPONSES, install_error_handlers
 from handler.loading import ModelLoading, load_service
 from handler.settings import Settings, settings
 
@@ -18,9 +19,14 @@ def create_app(configuration: Settings, loading: ModelLoading) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         separate_input_output_schemas=False,
+        responses=ERROR_RESPONSES,
     )
     app.state.loading = loading
-    for resource in (generate_text, completions, models, health, docs):
+    # For the description alone: the middleware below has asked long before a route is reached.
+    bearer = Security(HTTPBearer(auto_error=False, description="An API key, or what AUTH_MODE asks for."))
+    for resource in (generate_text, completions, models):
+        app.include_router(resource.router, dependencies=[bearer])
+    for resource in (health, docs):
         app.include_router(resource.router)
     install_error_handlers(app)
     # The last one added is the first one asked: nobody's body is read before they may come in.

@@ -1,13 +1,41 @@
 """Every error as the OpenAI error object: `{"error": {"message", "type", "param", "code"}}`."""
 
+from typing import Any
+
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
 from handler.api.validation import invalid_request
 from handler.errors import ServiceError
 from handler.telemetry import logger
+
+
+class ErrorDetail(BaseModel):
+    """What went wrong."""
+
+    message: str = Field(description="For people: the field, the bound, and what was given.")
+    type: str = Field(description="The family of the error.")
+    param: str | None = Field(description="The field at fault.")
+    code: str | None = Field(description="For programs: stable.")
+
+
+class ErrorBody(BaseModel):
+    """The body of every response that is not a success."""
+
+    error: ErrorDetail
+
+
+# For the API's description; FastAPI's own 422 is never sent.
+ERROR_RESPONSES: dict[int | str, dict[str, Any]] = {
+    "4XX": {"model": ErrorBody, "description": "The request cannot be answered as it is."},
+    "5XX": {
+        "model": ErrorBody,
+        "description": "The service cannot answer it now; `Retry-After` says when to try again.",
+    },
+}
 
 
 def error_response(error: ServiceError) -> JSONResponse:

@@ -249,3 +249,12 @@ def test_the_documentation_page_asks_no_other_host(client: TestClient) -> None:
         assert f'"docs/{name}"' in page
         assert client.get(f"/docs/{name}").content.startswith(start)
     assert client.get("/openapi.json").json()["info"]["title"] == "GPT-2, serverless"
+
+
+def test_the_description_tells_of_errors_as_they_are_sent(client: TestClient) -> None:
+    paths = client.get("/openapi.json").json()["paths"]
+
+    for path in ("/generate_text", "/v1/completions"):
+        assert set(paths[path]["post"]["responses"]) == {"200", "4XX", "5XX"}
+        assert paths[path]["post"]["security"] == [{"HTTPBearer": []}]
+    assert "security" not in paths["/healthz"]["get"]
