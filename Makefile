@@ -61,7 +61,7 @@ docs: setup ## regenerate the parts of the README that mirror code
 	@$(BIN)/python -m lifecycle.readme
 
 # Hashes for every file of every package, and no index address: the lock works with any index.
-LOCK = uvx uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --quiet \
+LOCK = uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --quiet \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 
 lock: ## resolve the dependencies anew (needs uv)
