@@ -1,5 +1,6 @@
 """Golden events through the real entry point: model from S3, key from DynamoDB, answers in the shape of the source."""
 
+import asyncio
 import importlib
 import json
 import sys
@@ -29,6 +30,16 @@ class Context:
 
     def get_remaining_time_in_millis(self) -> int:
         return self.milliseconds
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _event_loop() -> Iterator[None]:
+    """The loop Mangum runs requests on: that of the main thread, which on Lambda lives as long as the process."""
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    yield
+    asyncio.set_event_loop(None)
+    loop.close()
 
 
 @pytest.fixture(scope="module")
