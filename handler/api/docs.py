@@ -17,9 +17,10 @@ _MEDIA_TYPES = {
 }
 
 
+@router.get("/")
 @router.get("/docs")
 def docs() -> HTMLResponse:
-    """The page; its addresses are relative, so it works under a stage path too."""
+    """The page, also for whoever opens the bare address; its links are relative, so a stage path does no harm."""
     return get_swagger_ui_html(
         openapi_url="openapi.json",
         title="GPT-2, serverless",
