@@ -56,7 +56,10 @@ def entry_point(cloud: Cloud) -> Iterator[Handler]:
         for name, value in cloud.environment("demo").items():
             patch.setenv(name, value)
         sys.modules.pop("handler.main", None)
-        yield importlib.import_module("handler.main").handler
+        main = importlib.import_module("handler.main")
+        # Loading reads the environment, which tests are about to change.
+        main.loading.wait(None)
+        yield main.handler
         sys.modules.pop("handler.main")
 
 
