@@ -153,6 +153,11 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write one of a checkpoint folder's JSON files, for people to read too."""
+    path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+
+
 def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()

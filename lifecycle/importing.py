@@ -3,7 +3,6 @@
 Checkpoints of all ages become the one form that engines read, and what cannot become it is refused by name.
 """
 
-import json
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -28,6 +27,7 @@ from lifecycle.checkpoint import (
     read_checkpoint,
     read_json,
     read_tokenizer,
+    write_json,
 )
 from lifecycle.naming import EMBEDDING, canonical_tensors, map_weights, without_padding
 from lifecycle.weights import write_tensors
@@ -84,9 +84,9 @@ def _convert(folder: Path, out: Path, provenance: Provenance) -> Checkpoint:
         generation |= _special_tokens(specials | generation, tokenizer)
         if template := _chat_template(folder):
             (new / CHAT_TEMPLATE).write_text(template, encoding="utf-8")
-        _write_json(new / CONFIG, _config_json(original, config, tokenizer.vocabulary_size, dtype) | specials)
-        _write_json(new / GENERATION, generation)
-        _write_json(new / PROVENANCE, asdict(provenance))
+        write_json(new / CONFIG, _config_json(original, config, tokenizer.vocabulary_size, dtype) | specials)
+        write_json(new / GENERATION, generation)
+        write_json(new / PROVENANCE, asdict(provenance))
         write_tensors(new / WEIGHTS, {name: tensors[name] for name in config.tensor_shapes()})
         checkpoint = read_checkpoint(new)
     return replace(checkpoint, folder=out)
@@ -163,7 +163,3 @@ def _complete_or_absent(out: Path) -> Iterator[Path]:
         new.rename(out)
     finally:
         shutil.rmtree(new, ignore_errors=True)
-
-
-def _write_json(path: Path, value: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")

@@ -68,7 +68,7 @@ class _Prompt:
     tokens: tuple[int, ...]
     reader: "_Choice | None" = None
     scores: list[TokenLogprobs | None] = field(default_factory=list)
-    last_logits: FloatArray | None = None  # (V,), once it is read
+    last_logits: FloatArray = field(init=False)  # (V,), there once it is read
 
 
 @dataclass(eq=False)
@@ -215,16 +215,16 @@ class Scheduler:
         """Give slots to waiting choices, first come first served."""
         for choice in self._waiting:
             prompt = choice.prompt
-            first = prompt.reader is None or prompt.reader.finished
-            if prompt.reader is None or prompt.reader.finished:
+            reader = None if prompt.reader is None or prompt.reader.finished else prompt.reader
+            if reader is None:
                 slot = self._engine.acquire()
-            elif prompt.reader.has_read:
-                slot = self._engine.fork(prompt.reader.slot, len(prompt.tokens))
+            elif reader.has_read:
+                slot = self._engine.fork(reader.slot, len(prompt.tokens))
             else:
                 continue  # it will start from a copy of its sibling's slot
             if slot is None:
                 break
-            if first:
+            if reader is None:
                 prompt.reader, prompt.scores = choice, [None]
             else:
                 choice.position = len(prompt.tokens)
@@ -267,7 +267,7 @@ class Scheduler:
             choice.events.put(PromptScored(choice.index, tuple(choice.prompt.scores)))
         if choice.request.max_tokens == 0:
             choice.finish("length")
-        elif choice.prompt.last_logits is not None:
+        else:
             self._advance(choice, choice.prompt.last_logits)
 
     @staticmethod

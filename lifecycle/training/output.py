@@ -1,6 +1,5 @@
 """The checkpoint folder that a run leaves: what `lifecycle publish` takes."""
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from lifecycle.checkpoint import (
     Checkpoint,
     Provenance,
     read_checkpoint,
+    write_json,
 )
 from lifecycle.training.model import checkpoint_config, named_tensors
 from lifecycle.weights import write_tensors
@@ -30,13 +30,9 @@ def write_output(
 ) -> Checkpoint:
     """Write configuration, tokenizer, generation defaults, provenance and weights, and check what was written."""
     end_of_text = model.config.eos_token_id
-    documents = {
-        CONFIG: checkpoint_config(model, dtype),
-        GENERATION: {"bos_token_id": end_of_text, "eos_token_id": end_of_text},
-        PROVENANCE: asdict(provenance),
-    }
-    for name, value in documents.items():
-        (out / name).write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+    write_json(out / CONFIG, checkpoint_config(model, dtype))
+    write_json(out / GENERATION, {"bos_token_id": end_of_text, "eos_token_id": end_of_text})
+    write_json(out / PROVENANCE, asdict(provenance))
     tokenizer.save(str(out / TOKENIZER))
     tensors = {}
     for name, tensor in named_tensors(model).items():
