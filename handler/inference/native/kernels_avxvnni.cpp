@@ -1,0 +1,4 @@
+#include "kernels_impl.h"
+#include "simd_avxvnni.h"
+
+const Kernels kAvxVnni = Kernel<AvxVnni>::all("avxvnni");
