@@ -28,10 +28,17 @@ void wait_while(const std::atomic<uint32_t> &value, uint32_t old, int spins) {
 } // namespace
 
 Pool::Pool(int threads) : threads_(threads) {
-    for (int thread = 1; thread < threads; thread++) workers_.emplace_back([this, thread] { work(thread); });
+    try {
+        for (int thread = 1; thread < threads; thread++) workers_.emplace_back([this, thread] { work(thread); });
+    } catch (...) { // the system gives no more threads: those there are must not be left waiting
+        stop();
+        throw;
+    }
 }
 
-Pool::~Pool() {
+Pool::~Pool() { stop(); }
+
+void Pool::stop() {
     stopping_ = true;
     tasks_.fetch_add(1, std::memory_order_release);
     tasks_.notify_all();

@@ -29,6 +29,7 @@ class Pool {
 
   private:
     void work(int thread);
+    void stop();
 
     const int threads_;
     const std::function<void(int)> *task_ = nullptr;
