@@ -5,8 +5,8 @@
 ARG BASE_IMAGE=docker.io/library/python:3.11-slim-bookworm
 
 FROM ${BASE_IMAGE} AS build
-# strip, which finds 100 MB of symbols in torch's libraries that nothing reads.
-RUN apt-get update && apt-get install --yes --no-install-recommends binutils && rm -rf /var/lib/apt/lists/*
+# A compiler for the kernels; and strip, which finds 100 MB of symbols in torch's libraries that nothing reads.
+RUN apt-get update && apt-get install --yes --no-install-recommends binutils g++ make && rm -rf /var/lib/apt/lists/*
 RUN python -m venv --without-pip /opt/venv
 # Apart from the lock: the package index's own build brings gigabytes of CUDA. Without its dependencies, because those
 # that are not in the lock (sympy, networkx, jinja2) serve its compiler alone.
@@ -25,7 +25,10 @@ RUN cd /opt/venv/lib/python3*/site-packages \
     && find . -type d \( -name tests -o -name include \) -prune -exec rm -rf {} + \
     && find . -type f \( -name '*.pyi' -o -name '*.a' -o -name '*.h' \) -delete \
     && strip --strip-unneeded torch/lib/libtorch_cpu.so torch/lib/libtorch_python.so
+COPY handler/inference/native /tmp/native
+RUN make --silent --jobs --directory /tmp/native OUT=/tmp && strip --strip-unneeded /tmp/libnative.so
 COPY handler /var/task/handler
+RUN mv /tmp/libnative.so /var/task/handler/inference/ && rm -rf /var/task/handler/inference/native
 # Lambda's file system is read-only, so what is not compiled now is compiled at every cold start, which costs seconds.
 # "unchecked-hash" trusts the bytecode whatever the files' times are after the image has been copied about.
 RUN python -m compileall -q -j 0 --invalidation-mode unchecked-hash -x /py312_ /opt/venv/lib /var/task

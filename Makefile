@@ -7,6 +7,7 @@ STACK ?= gpt2
 EVENT ?= tests/events/http-api-v2.json
 
 BIN := .venv/bin
+NATIVE := handler/inference/libnative.so
 # From PyTorch's own index: the CPU build. The package index's default brings gigabytes of CUDA along. macOS has one build.
 TORCH := torch==2.13.0$(if $(filter Linux,$(shell uname)),+cpu)
 TORCH_INDEX := https://download.pytorch.org/whl/cpu
@@ -17,7 +18,7 @@ TORCH_INDEX := https://download.pytorch.org/whl/cpu
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: .venv/.ready ## create the Python environment
+setup: .venv/.ready $(NATIVE) ## create the Python environment, and compile the kernels where there is a compiler
 
 .venv/.ready: requirements/dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
@@ -27,6 +28,12 @@ setup: .venv/.ready ## create the Python environment
 	@$(BIN)/pip install --quiet --no-deps --require-hashes --requirement requirements/dev.txt
 	@$(BIN)/pip install --quiet --no-deps --editable .
 	@touch $@
+
+# Without a compiler there is no such file, and the engine in torch serves in its place.
+$(NATIVE): $(wildcard handler/inference/native/*.cpp handler/inference/native/*.h) handler/inference/native/Makefile
+	@if command -v $(CXX) >/dev/null; then echo "Compiling the kernels of the native engine."; \
+		$(MAKE) --silent --jobs --directory handler/inference/native CXX="$(CXX)"; \
+	else echo "There is no C++ compiler ($(CXX)): the service will run on torch, at a fifth of the speed."; fi
 
 # The serverless tools pin their dependencies so tightly that they have an environment of their own.
 .venv-sam/.ready: requirements/sam.txt
@@ -85,4 +92,4 @@ deploy: setup .venv-sam/.ready ## deploy the stack to your AWS account, with MOD
 	@$(BIN)/lifecycle deploy "$(MODEL)" --stack "$(STACK)" $(foreach setting,$(SET),--set $(setting))
 
 clean: ## remove environments, caches and builds
-	@rm -rf .venv .venv-sam .cache .aws-sam *.egg-info
+	@rm -rf .venv .venv-sam .cache .aws-sam *.egg-info $(NATIVE) handler/inference/native/build

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 AuthMode = Literal["api-key", "jwt", "iam", "none"]
-EngineName = Literal["auto", "reference"]
+EngineName = Literal["auto", "native", "reference"]
 
 
 class Settings(BaseSettings):
