@@ -8,9 +8,10 @@ next request, so an environment recovers by itself once a model is published or 
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 
 from handler.errors import ModelLoadingError, RegistryError
+from handler.inference.build import build_backend
 from handler.registry.loader import load_model
 from handler.registry.s3 import s3_client
 from handler.registry.store import ModelStore
@@ -87,11 +88,8 @@ class ModelLoading:
 def load_service(settings: Settings) -> TextService:
     """Load the model the settings name and put the engine they name behind it."""
     store = ModelStore(s3_client(), settings.models_bucket)
-    with ThreadPoolExecutor(1, thread_name_prefix="download") as pool:
-        download = pool.submit(load_model, store, settings.model_name, settings.model_alias)
-        # torch takes longer to import than a small model to arrive, so the two overlap.
-        from handler.inference.build import build_backend  # noqa: PLC0415
-
-        model = download.result()
-    tokenizer, backend = build_backend(model.files, kv_cache_mb=settings.kv_cache_mb, threads=settings.threads)
+    model = load_model(store, settings.model_name, settings.model_alias)
+    tokenizer, backend = build_backend(
+        model.files, engine=settings.engine, kv_cache_mb=settings.kv_cache_mb, threads=settings.threads
+    )
     return TextService(model.manifest, tokenizer, backend, settings)

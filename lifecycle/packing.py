@@ -59,7 +59,7 @@ def pack(config: ModelConfig, tensors: Mapping[str, Tensor], layout: str) -> dic
         else:
             packed[name] = np.pad(weight, (0, -len(weight) % (ACTIVATION_GROUP if is_norm(layer) else ROWS)))
     return {
-        name: Tensor(dtype, shape, memoryview(np.ascontiguousarray(packed[name])).cast("B"))
+        name: Tensor(dtype, shape, np.ascontiguousarray(packed[name]).data.cast("B"))
         for name, (dtype, shape) in shapes.items()
     }
 
@@ -91,8 +91,8 @@ def _pack_int4(weight: FloatArray) -> tuple[npt.NDArray[np.uint8], npt.NDArray[n
     scale = _best_scales(groups)
     whole = (_rounded(groups, scale) + INT4_OFFSET).astype(np.uint8)
     blocks = whole.reshape(-1, ROWS, columns // 8, 2, COLUMNS)  # (N/16, 16, K/8, low or high, 4)
-    halves = (blocks[:, :, :, 0] | blocks[:, :, :, 1] << 4).transpose(0, 2, 1, 3)
-    return halves, scale.reshape(rows // ROWS, ROWS, -1).transpose(0, 2, 1)
+    halves = (blocks[:, :, :, 0] | blocks[:, :, :, 1] << 4).astype(np.uint8)
+    return halves.transpose(0, 2, 1, 3), scale.reshape(rows // ROWS, ROWS, -1).transpose(0, 2, 1)
 
 
 def _best_scales(groups: FloatArray) -> npt.NDArray[np.float16]:
@@ -110,7 +110,7 @@ def _best_scales(groups: FloatArray) -> npt.NDArray[np.float16]:
 
 
 def _rounded(groups: FloatArray, scale: npt.NDArray[np.float16]) -> FloatArray:
-    return np.clip(np.rint(groups * _inverse(scale)[:, None]), -8, 7)
+    return np.asarray(np.clip(np.rint(groups * _inverse(scale)[:, None]), -8, 7))
 
 
 def _inverse(scale: npt.NDArray[np.floating]) -> FloatArray:

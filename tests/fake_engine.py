@@ -34,6 +34,7 @@ class FakeEngine:
     """Counts what it is asked for in `prefilled` and `steps`."""
 
     name = "fake"
+    batch_invariant = True
 
     def __init__(
         self,
@@ -67,6 +68,10 @@ class FakeEngine:
         if copy is not None:
             self.held[copy] = self.held[slot][:length]
         return copy
+
+    def truncate(self, slot: int, length: int) -> None:
+        """Keep the first tokens of a slot."""
+        del self.held[slot][length:]
 
     def release(self, slot: int) -> None:
         """Give a slot back."""

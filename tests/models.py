@@ -8,9 +8,11 @@ from tokenizers import AddedToken, decoders, models, pre_tokenizers, trainers
 from tokenizers import Tokenizer as Library
 
 from handler.inference.config import ModelConfig
+from handler.inference.packed import unpack
 from handler.inference.reference import ReferenceEngine
 from handler.inference.tokenizer import END_OF_TEXT, Tokenizer
-from handler.inference.weights import read_tensors
+from handler.inference.weights import Tensor, read_tensors
+from lifecycle.packing import pack
 
 TEXT = ["She said that the sea was the sea, and he heard her say so. “Well — naïve café!” said he; 日本語 🙂 там."]
 
@@ -88,3 +90,16 @@ def random_engine(config: dict[str, Any], *, slots: int = 4, seed: int = 0) -> R
     tensors, _ = read_tensors(memoryview(random_checkpoint(parsed, seed)))
     per_sequence = parsed.layers * 2 * parsed.context_length * parsed.width * 4
     return ReferenceEngine(parsed, tensors, kv_cache_bytes=slots * per_sequence, threads=1)
+
+
+def packed_tensors(config: ModelConfig, layout: str, *, seed: int = 0, scale: float = 0.1) -> dict[str, Tensor]:
+    """Random weights, packed."""
+    return pack(config, read_tensors(memoryview(random_checkpoint(config, seed, scale)))[0], layout)
+
+
+def unpacked_weights(config: ModelConfig, tensors: dict[str, Tensor], layout: str) -> dict[str, np.ndarray[Any, Any]]:
+    """The weights that packed tensors stand for, as arrays by their canonical names."""
+    return {
+        name: np.frombuffer(tensor.data, np.float32).reshape(tensor.shape)
+        for name, tensor in unpack(config, tensors, layout).items()
+    }

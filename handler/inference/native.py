@@ -82,9 +82,7 @@ class NativeEngine:
         # Views of the weights, kept as long as the engine has pointers to them.
         self._weights = [np.frombuffer(tensors[name].data, np.uint8) for name in tensor_order(config)]
         pointers = (ctypes.c_void_p * len(self._weights))(*(array.ctypes.data for array in self._weights))
-        self._engine = self._library.native_create(
-            shape, bits, pointers, slots, threads or available_processors(), isa
-        )
+        self._engine = self._library.native_create(shape, bits, pointers, slots, threads or available_processors(), isa)
         if not self._engine:
             raise EngineError("the native engine could not be created: its memory or threads cannot be had")
         # Not at exit: the scheduler's thread may be in the middle of a step then, and the system frees everything.

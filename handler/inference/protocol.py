@@ -157,6 +157,10 @@ class StepEngine(Protocol):
         """The engine's name."""
 
     @property
+    def batch_invariant(self) -> bool:
+        """Whether a sequence's logits are the same bits whatever its company and however its tokens are cut."""
+
+    @property
     def context_length(self) -> int:
         """The most tokens one slot holds."""
 
@@ -169,6 +173,9 @@ class StepEngine(Protocol):
 
     def fork(self, slot: int, length: int) -> int | None:
         """Take a free slot that starts as a copy of another slot's first `length` tokens, or None."""
+
+    def truncate(self, slot: int, length: int) -> None:
+        """Keep a slot's first `length` tokens and forget those behind."""
 
     def release(self, slot: int) -> None:
         """Give a slot back."""

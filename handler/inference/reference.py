@@ -10,7 +10,6 @@ out as in https://huggingface.co/openai-community/gpt2.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
@@ -19,9 +18,10 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from torch.utils.dlpack import from_dlpack
 
-from handler.errors import ContextLengthExceededError, CorruptModelError, UnsupportedModelError
+from handler.errors import CorruptModelError, UnsupportedModelError
 from handler.inference.config import Activation, ModelConfig
 from handler.inference.protocol import FloatArray
+from handler.inference.slots import Slots, Span
 from handler.inference.threads import available_processors
 from handler.inference.weights import Tensor
 
@@ -35,21 +35,6 @@ ACTIVATIONS: Final[Mapping[Activation, Callable[[torch.Tensor], torch.Tensor]]] 
     "gelu": F.gelu,
     "gelu_tanh": partial(F.gelu, approximate="tanh"),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """Where one sequence's tokens lie: in the row of all tokens, and in the cache."""
-
-    slot: int
-    past: int  # tokens of the sequence that are in the cache already
-    start: int
-    stop: int
-
-    @property
-    def length(self) -> int:
-        """The tokens in the cache once these are appended (L)."""
-        return self.past + self.stop - self.start
 
 
 class Linear:
@@ -116,6 +101,9 @@ class Block:
 class ReferenceEngine:
     """GPT-2 on the CPU in 32-bit floating point, a `StepEngine`."""
 
+    # torch adds up in another order for another number of rows.
+    batch_invariant = False
+
     def __init__(
         self, config: ModelConfig, tensors: Mapping[str, Tensor], *, kv_cache_bytes: int, threads: int = 0
     ) -> None:
@@ -145,8 +133,7 @@ class ReferenceEngine:
         self.context_length, self.vocabulary_size = config.context_length, config.vocabulary_size
         # Not touched before it is used: memory is taken only by as many tokens as sequences really have.
         self._cache = torch.empty(config.layers, 2, slots, config.heads, config.context_length, config.head_size)
-        self._lengths: dict[int, int] = {}
-        self._free = list(reversed(range(slots)))
+        self._slots = Slots(slots, config.context_length)
         self._token_embeddings = weights["wte.weight"]  # (V, C)
         self._position_embeddings = weights["wpe.weight"]  # (context, C)
         self._blocks = [Block(config, weights, layer, self._cache[layer]) for layer in range(config.layers)]
@@ -154,26 +141,23 @@ class ReferenceEngine:
 
     def acquire(self) -> int | None:
         """Take a free, empty slot, or None if the key-value cache is fully used."""
-        if not self._free:
-            return None
-        slot = self._free.pop()
-        self._lengths[slot] = 0
-        return slot
+        return self._slots.acquire()
 
     def fork(self, slot: int, length: int) -> int | None:
         """Take a free slot that starts as a copy of another slot's first `length` tokens, or None."""
-        if not 0 <= length <= self._lengths[slot]:
-            raise ValueError(f"slot {slot} holds {self._lengths[slot]} tokens, cannot fork its first {length}")
-        copy = self.acquire()
+        self._slots.check_holds(slot, length)
+        copy = self._slots.acquire(length)
         if copy is not None:
             self._cache[:, :, copy, :, :length] = self._cache[:, :, slot, :, :length]
-            self._lengths[copy] = length
         return copy
+
+    def truncate(self, slot: int, length: int) -> None:
+        """Keep a slot's first `length` tokens and forget those behind."""
+        self._slots.truncate(slot, length)
 
     def release(self, slot: int) -> None:
         """Give a slot back."""
-        del self._lengths[slot]
-        self._free.append(slot)
+        self._slots.release(slot)
 
     def prefill(
         self, slots: Sequence[int], chunks: Sequence[Sequence[int]], *, all_logits: bool = False
@@ -186,7 +170,7 @@ class ReferenceEngine:
         Raises:
             ContextLengthExceededError: a chunk does not fit behind what its slot holds; nothing was appended.
         """
-        spans = self._spans(slots, chunks)
+        spans = self._slots.spans(slots, chunks)
         tokens = [token for chunk in chunks for token in chunk]
         if all_logits:
             logits = self._forward(tokens, spans)  # (T, V)
@@ -200,7 +184,7 @@ class ReferenceEngine:
         Raises:
             ContextLengthExceededError: a slot is full; nothing was appended.
         """
-        return self._forward(tokens, self._spans(slots, [(token,) for token in tokens]))
+        return self._forward(tokens, self._slots.spans(slots, [(token,) for token in tokens]))
 
     @torch.inference_mode()
     def _forward(self, tokens: Sequence[int], spans: Sequence[Span], *, last: bool = False) -> FloatArray:
@@ -209,31 +193,11 @@ class ReferenceEngine:
         x = self._token_embeddings[torch.tensor(tokens)] + self._position_embeddings[torch.tensor(positions)]  # (T, C)
         for block in self._blocks:
             x = block(x, spans)
-        for span in spans:
-            self._lengths[span.slot] = span.length
+        self._slots.appended(spans)
         if last:
             x = x[torch.tensor([span.stop - 1 for span in spans])]  # (B, C)
         logits: FloatArray = _head(self._ln_f(x), self._token_embeddings).numpy()
         return logits
-
-    def _spans(self, slots: Sequence[int], chunks: Sequence[Sequence[int]]) -> list[Span]:
-        """Where the chunks will lie, once it is certain that all of them fit."""
-        if len(set(slots)) != len(slots) or len(slots) != len(chunks):
-            raise ValueError(f"each slot takes one chunk, given slots {list(slots)} and {len(chunks)} chunks")
-        spans = []
-        start = 0
-        for slot, chunk in zip(slots, chunks, strict=True):
-            span = Span(slot, self._lengths[slot], start, start + len(chunk))
-            if not chunk:
-                raise ValueError(f"the chunk for slot {slot} has no tokens")
-            if span.length > self.context_length:
-                raise ContextLengthExceededError(
-                    f"a sequence may have at most {self.context_length} tokens, this model's context; "
-                    f"given: {span.past} and {len(chunk)} more"
-                )
-            spans.append(span)
-            start = span.stop
-        return spans
 
 
 def _mask(span: Span) -> torch.Tensor | None:

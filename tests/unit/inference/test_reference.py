@@ -223,7 +223,7 @@ def test_calls_that_make_no_sense_are_refused(engine: ReferenceEngine) -> None:
         engine.decode([slot, slot], [1, 2])
     with pytest.raises(ValueError, match="each slot takes one chunk"):
         engine.prefill([slot], [[1], [2]])
-    with pytest.raises(ValueError, match=f"slot {slot} holds 0 tokens, cannot fork its first 1"):
+    with pytest.raises(ValueError, match=f"slot {slot} holds 0 tokens, not 1"):
         engine.fork(slot, 1)
 
 
