@@ -14,6 +14,7 @@ from typing import Any
 
 from handler.errors import CorruptModelError, InvalidRequestError, UnsupportedModelError
 from handler.inference.config import ModelConfig
+from handler.inference.packed import check_packed
 from handler.inference.tokenizer import Tokenizer
 from handler.inference.weights import Tensor
 from handler.registry.manifest import Architecture
@@ -27,6 +28,7 @@ WEIGHTS = "model.safetensors"
 PROVENANCE = "provenance.json"
 
 DTYPES = ("F32", "F16", "BF16")
+PACKED_DTYPE = "U8"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,8 @@ class Checkpoint:
         folder: where it lies.
         files: the names of the files that make the model, ordered.
         architecture: the model's kind and sizes.
-        dtype: the type of every tensor, as safetensors names it.
+        dtype: the type of the weights, as safetensors names it.
+        layout: how they are packed, or None.
         provenance: where it comes from.
     """
 
@@ -56,6 +59,7 @@ class Checkpoint:
     files: tuple[str, ...]
     architecture: Architecture
     dtype: str
+    layout: str | None
     provenance: Provenance
 
 
@@ -71,8 +75,12 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         raise InvalidRequestError(f"{folder} is not a folder", param="folder")
     document = read_json(folder / CONFIG)
     config = ModelConfig.from_json(document)
-    tensors = map_tensors(folder / WEIGHTS)
-    dtype = check_tensors(tensors, config)
+    tensors, layout = map_tensors(folder / WEIGHTS)
+    if layout is None:
+        dtype = check_tensors(tensors, config)
+    else:
+        check_packed(config, tensors, layout)
+        dtype = PACKED_DTYPE
     tokens = read_tokenizer(folder / TOKENIZER).vocabulary_size
     if tokens != config.vocabulary_size:
         raise CorruptModelError(f"{folder}: {TOKENIZER} has {tokens} tokens, the model {config.vocabulary_size}")
@@ -91,9 +99,10 @@ def read_checkpoint(folder: Path) -> Checkpoint:
             width=config.width,
             context_length=config.context_length,
             vocabulary_size=config.vocabulary_size,
-            parameters=sum(math.prod(tensor.shape) for tensor in tensors.values()),
+            parameters=sum(math.prod(shape) for shape in config.tensor_shapes().values()),
         ),
         dtype=dtype,
+        layout=layout,
         provenance=_read_provenance(folder / PROVENANCE),
     )
 

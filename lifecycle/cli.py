@@ -14,12 +14,13 @@ from lifecycle.commands.deploy import deploy
 from lifecycle.commands.train import train
 
 app = typer.Typer(
-    help="Import, train, publish and promote models, and hand out API keys.",
+    help="Import, train, quantize, publish and promote models, and hand out API keys.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
 app.command("import")(models.import_)
 app.command("train")(train)
+app.command("quantize")(models.quantize)
 app.command("publish")(models.publish)
 app.command("promote")(models.promote)
 app.command("list")(models.list_)

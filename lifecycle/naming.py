@@ -37,7 +37,7 @@ def map_weights(folder: Path) -> dict[str, Tensor]:
     files = [folder / WEIGHTS] if (folder / WEIGHTS).exists() else sorted(folder.glob("model-*-of-*.safetensors"))
     if not files:
         raise UnsupportedModelError(no_safetensors(str(folder)))
-    return {name: tensor for file in files for name, tensor in map_tensors(file).items()}
+    return {name: tensor for file in files for name, tensor in map_tensors(file)[0].items()}
 
 
 def canonical_tensors(given: Mapping[str, Tensor]) -> dict[str, Tensor]:

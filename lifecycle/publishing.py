@@ -6,6 +6,7 @@ it was read.
 """
 
 import hashlib
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,11 +14,23 @@ from handler.errors import ConflictError, CorruptModelError, NotInRegistryError
 from handler.registry.manifest import Manifest, ManifestFile, version_of
 from handler.registry.names import CHUNK_SIZE, MANIFEST, alias_key, file_key
 from handler.registry.store import AliasState, ModelStore
-from lifecycle.checkpoint import Checkpoint, read_checkpoint
+from lifecycle.checkpoint import Checkpoint, Provenance, read_checkpoint
+from lifecycle.quality import passed_evaluation
 from lifecycle.uploading import Progress, put, upload_if_absent
 
 
-def publish(folder: Path, store: ModelStore, name: str, progress: Progress = lambda _what, _bytes: None) -> Manifest:
+def no_progress(_what: str, _bytes: int) -> None:
+    """For whoever does not want to know."""
+
+
+def publish(
+    folder: Path,
+    store: ModelStore,
+    name: str,
+    progress: Progress = no_progress,
+    *,
+    max_perplexity_rise: float | None = None,
+) -> Manifest:
     """Publish a checkpoint folder; the same content is the same version however often and by whomever it is published.
 
     Args:
@@ -25,6 +38,8 @@ def publish(folder: Path, store: ModelStore, name: str, progress: Progress = lam
         store: the bucket.
         name: the model to publish a version of.
         progress: told of the progress; from several threads.
+        max_perplexity_rise: how much quantizing may have cost, as a share of the perplexity; by default
+            `quality.MAX_PERPLEXITY_RISE`. What it was held to stays in the manifest.
 
     Returns:
         The version's manifest: the one that is in the registry, where somebody else's was there first.
@@ -33,11 +48,13 @@ def publish(folder: Path, store: ModelStore, name: str, progress: Progress = lam
         InvalidRequestError: `name` cannot name a model, or there is no such folder.
         CorruptModelError: the folder is not sound, or what is published under this version is damaged.
         UnsupportedModelError: something about the model is not implemented.
+        QualityError: the weights are quantized, and lost too much by it, or nobody knows how much.
         RegistryError: the bucket does not do as it should, as `s3.translated` lists it.
     """
     checkpoint = read_checkpoint(folder)
-    files = tuple(_describe(folder / path, progress) for path in checkpoint.files)
-    manifest = _manifest(checkpoint, name, files)
+    files = describe_files(checkpoint, progress)
+    evaluation = passed_evaluation(checkpoint, files, max_perplexity_rise)
+    manifest = _manifest(replace(checkpoint.provenance, evaluation=evaluation), checkpoint, name, files)
     for file in files:
         upload_if_absent(store, manifest, file, folder, progress)
     try:
@@ -81,8 +98,12 @@ def promote(store: ModelStore, name: str, version: str, alias: str) -> AliasStat
     return before
 
 
+def describe_files(checkpoint: Checkpoint, progress: Progress = no_progress) -> tuple[ManifestFile, ...]:
+    """The entries of a checkpoint's files in a manifest, ordered; they alone decide its version."""
+    return tuple(_describe(checkpoint.folder / path, progress) for path in checkpoint.files)
+
+
 def _describe(path: Path, progress: Progress) -> ManifestFile:
-    """A file's entry in the manifest."""
     whole = hashlib.sha256()
     chunks, size = [], 0
     with path.open("rb") as stream:
@@ -96,8 +117,7 @@ def _describe(path: Path, progress: Progress) -> ManifestFile:
     return ManifestFile(path.name, size, whole.hexdigest(), tuple(chunks))
 
 
-def _manifest(checkpoint: Checkpoint, name: str, files: tuple[ManifestFile, ...]) -> Manifest:
-    provenance = checkpoint.provenance
+def _manifest(provenance: Provenance, checkpoint: Checkpoint, name: str, files: tuple[ManifestFile, ...]) -> Manifest:
     return Manifest(
         name=name,
         version=version_of(files),
@@ -107,7 +127,7 @@ def _manifest(checkpoint: Checkpoint, name: str, files: tuple[ManifestFile, ...]
         derived_from=provenance.derived_from,
         architecture=checkpoint.architecture,
         dtype=checkpoint.dtype,
-        layout=None,
+        layout=checkpoint.layout,
         chunk_size=CHUNK_SIZE,
         files=files,
         evaluation=provenance.evaluation,

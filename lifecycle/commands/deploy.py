@@ -29,13 +29,13 @@ def deploy(
     from lifecycle.deploying import Sam, check_account  # noqa: PLC0415
     from lifecycle.deploying import deploy as run  # noqa: PLC0415
     from lifecycle.local.containers import container_engine  # noqa: PLC0415
-    from lifecycle.local.models import checkpoint_folder  # noqa: PLC0415
+    from lifecycle.local.models import checkpoint_folder, packed_folder  # noqa: PLC0415
 
     parameters = dict(_setting(text) for text in settings or [])
     account = check_account()
     container_engine()
     console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
-    folder = checkpoint_folder(source, console)
+    folder = packed_folder(checkpoint_folder(source, console), console)
     console.print(f"Deploying the stack {stack} with the model {folder.name} into the account {account}.")
     deployed = run(Sam(), stack, folder, parameters)
     if deployed.new_key:

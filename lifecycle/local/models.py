@@ -5,17 +5,21 @@ from pathlib import Path
 
 from rich.console import Console
 
+from handler.registry.manifest import version_of
 from handler.registry.names import model_name
 from handler.registry.store import ModelStore
-from lifecycle.checkpoint import PROVENANCE
+from lifecycle.checkpoint import PROVENANCE, read_checkpoint
 from lifecycle.hub import HubUnreachableError
 from lifecycle.importing import import_model
-from lifecycle.publishing import promote, publish
+from lifecycle.publishing import describe_files, promote, publish
+from lifecycle.quality import QualityError, passed_evaluation
+from lifecycle.quantizing import quantize
 
 DEMO = Path(__file__).parent.parent / "demo"
 
-# The embedded bucket forgets; what was imported for it is kept here.
+# The embedded bucket forgets; what was imported for it, and packed, is kept here.
 CACHE = Path(".cache/models")
+PACKED = Path(".cache/packed")
 
 
 def publish_source(source: str, store: ModelStore, console: Console) -> str:
@@ -35,6 +39,7 @@ def publish_source(source: str, store: ModelStore, console: Console) -> str:
     except HubUnreachableError as error:
         console.print(f"{error.message}; serving the bundled demo model instead.")
         folder = DEMO
+    folder = packed_folder(folder, console)
     manifest = publish(folder, store, model_name(folder.name))
     promote(store, manifest.name, manifest.version, "live")
     return manifest.name
@@ -58,4 +63,25 @@ def checkpoint_folder(source: str, console: Console) -> Path:
         out.parent.mkdir(parents=True, exist_ok=True)
         console.print(f"Importing {source} into {out}.")
         import_model(source, out)
+    return out
+
+
+def packed_folder(folder: Path, console: Console) -> Path:
+    """The same model in 8 bits, packed before or now; or the folder itself, where that would cost too much quality.
+
+    It lies in a folder of the model's name, in one of its content's: what has changed is packed anew.
+    """
+    checkpoint = read_checkpoint(folder)
+    if checkpoint.layout is not None:
+        return folder
+    out = PACKED / version_of(describe_files(checkpoint)) / folder.name
+    if not out.is_dir():
+        console.print(f"Quantizing {folder.name} to 8 bits, into {out}.")
+        quantize(folder, out, 8)
+    packed = read_checkpoint(out)
+    try:
+        passed_evaluation(packed, describe_files(packed), None)
+    except QualityError as error:
+        console.print(f"{error.message}. Publishing it as it is, for the slower reference engine.")
+        return folder
     return out

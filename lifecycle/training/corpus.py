@@ -49,7 +49,20 @@ def read_books(folder: Path) -> list[Book]:
     paths = sorted(folder.glob("*.txt")) if folder.is_dir() else []
     if not paths:
         raise InvalidRequestError(f"texts: {folder} is not a folder with at least one *.txt file in it", param="texts")
-    return [Book(path.stem, tuple(split_documents(strip_boilerplate(_decode(path.read_bytes()))))) for path in paths]
+    return [_read_book(path) for path in paths]
+
+
+def read_texts(path: Path) -> list[Book]:
+    """Read one text file, or every `*.txt` file of a folder.
+
+    Raises:
+        InvalidRequestError: there is neither.
+    """
+    return [_read_book(path)] if path.is_file() else read_books(path)
+
+
+def _read_book(path: Path) -> Book:
+    return Book(path.stem, tuple(split_documents(strip_boilerplate(_decode(path.read_bytes())))))
 
 
 def _decode(raw: bytes) -> str:
