@@ -43,7 +43,7 @@ def new_optimizer(model: GPT2LMHeadModel, weight_decay: float) -> torch.optim.Ad
         {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": weight_decay},
         {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, betas=(0.9, 0.95), fused=True)
+    return torch.optim.AdamW(groups, betas=(0.9, 0.995), fused=True)
 
 
 def next_token_loss(model: GPT2LMHeadModel, inputs: Tensor, targets: Tensor, reduction: str = "mean") -> Tensor:

@@ -34,14 +34,14 @@ class TrainingSettings:
     width: int = 256
     layers: int = 4
     heads: int = 4
-    dropout: float = 0.05
+    dropout: float = 0.1
     batch_size: int = 4
-    steps: int = 6000
+    steps: int = 15000
     warmup: int = 200
     learning_rate: float = 2.5e-3
     weight_decay: float = 0.1
     clip: float = 1.0
-    eval_every: int = 300
+    eval_every: int = 500
     precision: str = "bf16"
     seed: int = 0
 

@@ -98,7 +98,11 @@ def test_it_writes_sentences_of_english_words(written: str) -> None:
 
 
 def test_it_writes_dialogue_and_names(written: str) -> None:
-    names = re.findall(r"\b(?:Emma|Elinor|Marianne|Anne|Ahab|Brown|Turnbull|MacIan|Weston|Knightley|Elton)\b", written)
+    names = re.findall(
+        r"\b(?:Emma|Elinor|Marianne|Anne|Jane|Harriet|Fanny|Edward|Knightley|Weston|Elton|Dashwood|Jennings|Willoughby"
+        r"|Ahab|Starbuck|Stubb|Queequeg|Brown|Flambeau|Turnbull|MacIan|Buster|Blacky|Joe)\b",
+        written,
+    )
 
     assert written.count('"') > 20
     assert re.search(r'[,!?]" (?:said|cried|asked|replied|answered) ', written)
