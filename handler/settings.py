@@ -19,7 +19,11 @@ class Settings(BaseSettings):
     models_bucket: str = Field(description="The S3 bucket that holds the models.")
     model_name: str = Field(description="The model to serve, as the registry knows it.")
     model_alias: str = Field("live", description="The alias whose version is served.")
-    engine: EngineName = Field("auto", description="What runs the model.")
+    engine: EngineName = Field(
+        "auto",
+        description="What runs the model: `native` the kernels in C++, on packed weights; `reference` plain torch; "
+        "`auto` the first where it can, else the second.",
+    )
     auth_mode: AuthMode = Field("api-key", description="Who checks credentials: see Authorization in the README.")
     keys_table: str = Field("", description="The DynamoDB table of API keys, needed by AUTH_MODE=api-key.")
     max_prompt_tokens: int = Field(
