@@ -1,0 +1,83 @@
+"""Which engine runs which weights."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from handler.errors import CorruptModelError, UnsupportedModelError
+from handler.inference import library
+from handler.inference.build import build_backend, build_engine
+from handler.inference.config import ModelConfig
+from lifecycle.weights import write_tensors
+from tests.models import config_json, packed_tensors, random_checkpoint, tokenizer_json
+
+CONFIG = ModelConfig.from_json(config_json())
+
+
+@pytest.fixture
+def packed(tmp_path: Path) -> memoryview:
+    write_tensors(tmp_path / "weights", packed_tensors(CONFIG, "packed-int8-v1"), "packed-int8-v1")
+    return memoryview((tmp_path / "weights").read_bytes())
+
+
+@pytest.fixture
+def plain() -> memoryview:
+    return memoryview(random_checkpoint(CONFIG))
+
+
+def name_of(weights: memoryview, engine: str) -> str:
+    built = build_engine(CONFIG, weights, engine=engine, kv_cache_bytes=10**7, threads=1)  # type: ignore[arg-type]
+    return built.name.split("-")[0]
+
+
+def test_packed_weights_are_the_native_engines_and_plain_ones_torchs(packed: memoryview, plain: memoryview) -> None:
+    assert {
+        (kind, engine): name_of(weights, engine)
+        for kind, weights in (("packed", packed), ("plain", plain))
+        for engine in ("auto", "reference")
+    } == {
+        ("packed", "auto"): "native",
+        ("packed", "reference"): "reference",
+        ("plain", "auto"): "reference",
+        ("plain", "reference"): "reference",
+    }
+    assert name_of(packed, "native") == "native"
+
+
+def test_plain_weights_cannot_be_had_native(plain: memoryview) -> None:
+    with pytest.raises(UnsupportedModelError, match=r"ENGINE=native runs packed weights .* quantize it"):
+        name_of(plain, "native")
+
+
+def test_without_the_library_torch_serves_the_same_weights_and_says_so(
+    packed: memoryview, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(library, "PATH", tmp_path / "libnative.so")
+    library.library.cache_clear()
+    try:
+        assert name_of(packed, "auto") == "reference"
+        assert caplog.messages == ["native engine not loaded, the reference engine serves"]
+        assert "libnative.so" in vars(caplog.records[0])["reason"]
+        with pytest.raises(UnsupportedModelError, match="the native engine cannot be loaded"):
+            name_of(packed, "native")
+    finally:
+        library.library.cache_clear()
+
+
+def test_a_layout_of_the_future_is_refused_by_name(tmp_path: Path) -> None:
+    write_tensors(tmp_path / "weights", packed_tensors(CONFIG, "packed-int8-v1"), "packed-int3-v7")
+    with pytest.raises(
+        UnsupportedModelError, match="the weights' layout is 'packed-int3-v7'; known here: packed-int8-v1"
+    ):
+        name_of(memoryview((tmp_path / "weights").read_bytes()), "auto")
+
+
+def test_a_version_without_one_of_its_files_is_damaged(plain: memoryview) -> None:
+    files = {"config.json": memoryview(json.dumps(config_json()).encode()), "model.safetensors": plain}
+    with pytest.raises(CorruptModelError, match=r"tokenizer\.json is not among .* config\.json, model\.safetensors"):
+        build_backend(files, engine="auto", kv_cache_mb=10, threads=1)
+    _, backend = build_backend(
+        files | {"tokenizer.json": memoryview(tokenizer_json())}, engine="auto", kv_cache_mb=10, threads=1
+    )
+    backend.close()
