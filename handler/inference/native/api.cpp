@@ -92,7 +92,7 @@ EXPORT void native_copy(Engine *engine, int from, int to, int length) { engine->
 // the memory cannot be had. The floor of a step's time is its bytes over this.
 EXPORT double native_read_bandwidth(int threads, size_t bytes, int passes) {
     try {
-        const Memory memory(bytes);
+        const Memory memory(bytes, true);
         auto *words = memory.at<uint64_t>(0);
         const size_t count = bytes / sizeof(uint64_t);
         for (size_t i = 0; i < count; i++) words[i] = i;

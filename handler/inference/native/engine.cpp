@@ -12,10 +12,11 @@ constexpr int kFewTokens = 2;
 
 } // namespace
 
-Memory::Memory(size_t bytes) : bytes_(bytes) {
+Memory::Memory(size_t bytes, bool large_pages) : bytes_(bytes) {
     void *start = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (start == MAP_FAILED) throw std::bad_alloc();
     start_ = static_cast<char *>(start);
+    if (large_pages) madvise(start, bytes, MADV_HUGEPAGE); // refused by a kernel without them, which does no harm
 }
 
 Memory::~Memory() { munmap(start_, bytes_); }
