@@ -43,6 +43,14 @@ print(sorted({"torch", "transformers", "huggingface_hub"} & set(sys.modules)))
     assert python(program) == "[]\n"
 
 
+def test_the_native_engine_loads_and_needs_no_compilers_library(python: Python) -> None:
+    program = """
+from handler.inference.library import PATH, library
+print(library().native_isa(b"portable").decode(), PATH.with_name("native").exists())
+"""
+    assert python(program) == "portable False\n"
+
+
 def test_engine_runs_with_what_is_left_of_torch(python: Python) -> None:
     assert python("import torch; import handler.inference.reference; print(torch.__version__)") == "2.13.0+cpu\n"
 

@@ -1,6 +1,8 @@
 """Which engine runs which weights."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -63,6 +65,25 @@ def test_without_the_library_torch_serves_the_same_weights_and_says_so(
             name_of(packed, "native")
     finally:
         library.library.cache_clear()
+
+
+def test_packed_weights_are_served_without_importing_torch(tmp_path: Path) -> None:
+    """Importing it takes longer than everything else between start and first token."""
+    write_tensors(tmp_path / "weights", packed_tensors(CONFIG, "packed-int8-v1"), "packed-int8-v1")
+    program = f"""
+import sys
+from pathlib import Path
+from handler.inference.build import build_engine
+from handler.inference.config import ModelConfig
+config = ModelConfig.from_json({config_json()!r})
+engine = build_engine(
+    config, memoryview(Path({str(tmp_path / "weights")!r}).read_bytes()), engine="auto", kv_cache_bytes=10**7, threads=1
+)
+engine.decode([engine.acquire()], [1])
+print(sorted({{"torch", "transformers", "safetensors", "pydantic", "fastapi", "boto3"}} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    assert done.stdout == "[]\n"
 
 
 def test_a_layout_of_the_future_is_refused_by_name(tmp_path: Path) -> None:
