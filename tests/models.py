@@ -8,7 +8,9 @@ from tokenizers import AddedToken, decoders, models, pre_tokenizers, trainers
 from tokenizers import Tokenizer as Library
 
 from handler.inference.config import ModelConfig
-from handler.inference.packed import unpack
+from handler.inference.native import NativeEngine
+from handler.inference.packed import LAYOUT_BITS, unpack
+from handler.inference.protocol import StepEngine
 from handler.inference.reference import ReferenceEngine
 from handler.inference.tokenizer import END_OF_TEXT, Tokenizer
 from handler.inference.weights import Tensor, read_tensors
@@ -103,3 +105,15 @@ def unpacked_weights(config: ModelConfig, tensors: dict[str, Tensor], layout: st
         name: np.frombuffer(tensor.data, np.float32).reshape(tensor.shape)
         for name, tensor in unpack(config, tensors, layout).items()
     }
+
+
+ENGINES = ["reference", *LAYOUT_BITS]
+
+
+def step_engine(kind: str, config: dict[str, Any], *, slots: int = 4) -> StepEngine:
+    """An engine with random weights, one of `ENGINES`: the reference, or the native one on a packed layout."""
+    if kind == "reference":
+        return random_engine(config, slots=slots)
+    parsed = ModelConfig.from_json(config)
+    most = parsed.layers * 2 * parsed.context_length * parsed.heads * (parsed.head_size + 16) * 2  # a slot, and more
+    return NativeEngine(parsed, packed_tensors(parsed, kind), kind, kv_cache_bytes=slots * most, threads=2)

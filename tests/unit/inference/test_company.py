@@ -7,16 +7,16 @@ import pytest
 
 from handler.inference.protocol import GenerationRequest, SamplingParams, TokenGenerated
 from handler.inference.scheduler import Scheduler, SchedulerGeneration
-from tests.models import config_json, random_engine
+from tests.models import ENGINES, config_json, step_engine
 
 WARM = SamplingParams(temperature=0.9, top_k=50, top_p=0.95, repetition_penalty=1.1, frequency_penalty=0.2, seed=2**63)
 PROMPTS = ((5,), (17, 0, 255, 3), tuple(range(20, 40)))
 
 
-@pytest.fixture
-def scheduler() -> Iterator[Scheduler]:
+@pytest.fixture(params=ENGINES)
+def scheduler(request: pytest.FixtureRequest) -> Iterator[Scheduler]:
     """Over few slots, so that some choices wait while others run."""
-    scheduler = Scheduler(random_engine(config_json(), slots=3))
+    scheduler = Scheduler(step_engine(request.param, config_json(), slots=3))
     yield scheduler
     scheduler.close()
 
