@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -34,11 +34,10 @@ class Comparison:
     after: float = 0.0
     divergence: float = 0.0
     agreed: int = 0
-    _rows: "np.ndarray[tuple[int], np.dtype[np.intp]]" = field(default_factory=lambda: np.arange(CHUNK), repr=False)
 
     def add(self, first: FloatArray, second: FloatArray, targets: Sequence[int]) -> None:
         """Count T positions: the logits of both engines, (T, V) each, and the tokens that came."""
-        rows = self._rows[: len(targets)]
+        rows = np.arange(len(targets))
         p, q = _log_softmax(first), _log_softmax(second)
         self.tokens += len(targets)
         self.before -= float(p[rows, targets].sum())

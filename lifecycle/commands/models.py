@@ -66,7 +66,8 @@ def quantize(
         task = bar.add_task("comparing", total=None)
         checkpoint = run(folder, out, int(bits), text, lambda done, all_: bar.update(task, completed=done, total=all_))
     figures = checkpoint.provenance.evaluation["quantization"]
-    table = Table("", title=f"{out}: {checkpoint.layout}", title_justify="left", show_header=False)
+    columns = ("figure", Column("value", overflow="fold"))
+    table = Table(*columns, title=f"{out}: {checkpoint.layout}", title_justify="left")
     for name, value in figures.items():
         table.add_row(name, str(value))
     Console().print(table)
