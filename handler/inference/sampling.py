@@ -6,6 +6,7 @@ filters come down to one threshold, because each keeps the best tokens; tokens e
 kept too.
 """
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from typing import Final
@@ -17,6 +18,11 @@ from handler.errors import EngineError
 from handler.inference.protocol import FloatArray, SamplingParams, TokenLogprobs
 
 WORD: Final = 2**64  # keys and counters of the generator are whole numbers of several words
+TINY: Final = float(np.finfo(np.float32).tiny)  # the least temperature that 32 bits hold to full precision
+BLOCK: Final = 256  # weights added up at once; about the root of the vocabulary's size
+BUCKETS: Final = 4096  # of weights, for 32 powers of 2
+PIECE: Final = 2**13  # tokens counted at once: their 64-bit copies are small enough for memory that is at hand
+MAXIMA_OF: Final = 32  # scores of which only the best is looked at, to begin with
 
 
 class History:
@@ -50,11 +56,7 @@ def choose(logits: FloatArray, params: SamplingParams, history: History, *, samp
     if params.temperature == 0:
         return int(scores.argmax())  # the first of equals
     tokens, weights = candidates(scores, params)
-    # Inverse transform sampling. The point lies below the total even when rounding would lift it there, so the
-    # first sum above it always belongs to a token of positive weight.
-    sums = weights.cumsum()
-    point = min(uniform(params.seed, sample, step) * sums[-1], np.nextafter(sums[-1], 0))
-    return int(tokens[np.searchsorted(sums, point, side="right")])
+    return int(tokens[_draw(weights, uniform(params.seed, sample, step))])
 
 
 def penalized(logits: FloatArray, params: SamplingParams, history: History) -> FloatArray:
@@ -76,45 +78,84 @@ def penalized(logits: FloatArray, params: SamplingParams, history: History) -> F
     return scores
 
 
-def candidates(scores: FloatArray, params: SamplingParams) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float64]]:
-    """The tokens that temperature and filters leave, by ascending id, each with its weight relative to the best one.
+def candidates(scores: FloatArray, params: SamplingParams) -> tuple[Sequence[int] | npt.NDArray[np.intp], FloatArray]:
+    """What temperature and filters leave: tokens by ascending id, and each one's weight relative to the best one's.
+
+    Of all those that temperature makes too small to count, and that top-p and min-p drop, the weight is 0.
 
     Args:
         scores: finite logits after bias and penalties (V,).
         params: with a temperature above 0.
     """
-    best = scores.max()
-    threshold = np.float32(-np.inf)
+    tokens: Sequence[int] | npt.NDArray[np.intp] = range(len(scores))
     if 0 < params.top_k < len(scores):
-        threshold = np.float32(np.partition(scores, -params.top_k)[-params.top_k])
+        tokens = np.flatnonzero(scores >= _kth_best(scores, params.top_k))
+        scores = scores[tokens]
+    weights = _weights(scores, params.temperature)
     if params.top_p < 1:
-        threshold = _nucleus(scores[scores >= threshold], params)
-    tokens = np.flatnonzero(scores >= threshold)
-    weights = _weights(scores[tokens], best, params.temperature)
+        weights *= scores >= _nucleus(scores, weights, params.top_p)
     if params.min_p > 0:
-        likely = weights >= params.min_p
-        tokens, weights = tokens[likely], weights[likely]
+        weights *= weights >= params.min_p
     return tokens, weights
 
 
-def _nucleus(scores: FloatArray, params: SamplingParams) -> np.float32:
+def _kth_best(scores: FloatArray, k: int) -> np.float32:
+    """The k-th best of at least k scores, which a partition of them all takes five times as long to find."""
+    rows = max(1, min(MAXIMA_OF, len(scores) // (4 * k)))
+    maxima = scores[: len(scores) // rows * rows].reshape(rows, -1).max(axis=0)  # (at least k,)
+    # k columns have a score this good, so the k-th best is no worse; little more than k scores are as good.
+    bound = np.partition(maxima, -k)[-k]
+    return np.float32(np.partition(scores[scores >= bound], -k)[-k])
+
+
+def _nucleus(scores: FloatArray, weights: FloatArray, top_p: float) -> np.float32:
     """The lowest score in the smallest set of best tokens whose probabilities reach top_p (Holtzman et al. 2019)."""
-    weights = _weights(scores, scores.max(), params.temperature)
-    # A token less probable than (1 - top_p) / V is never in that set: all such tokens together weigh less than
-    # 1 - top_p. Leaving them out first spares sorting the tens of thousands that do not matter.
-    total = weights.sum()
-    relevant = weights >= (1 - params.top_p) * total / len(weights)
-    order = np.sort(scores[relevant])[::-1]
-    sums = _weights(order, order[0], params.temperature).cumsum()
-    return np.float32(order[min(np.searchsorted(sums, params.top_p * total), len(order) - 1)])
+    # Sorted into buckets, only the bucket in which top_p is reached needs sorting inside. Weights lie between 0 and 1,
+    # where the bits of floats are ordered as the floats are; the upper 16 make 128 buckets of each power of 2.
+    buckets = np.minimum((np.float32(1).view(np.int32) - weights.view(np.int32)) >> 16, BUCKETS - 1)
+    sums = np.zeros(BUCKETS)
+    for start in range(0, len(scores), PIECE):
+        piece = slice(start, start + PIECE)
+        sums += np.bincount(buckets[piece], weights[piece], BUCKETS)
+    sums = sums.cumsum()
+    wanted = top_p * sums[-1]
+    reached = np.searchsorted(sums, wanted)
+    better = sums[reached - 1] if reached > 0 else 0.0
+    inside = np.flatnonzero(buckets == reached)
+    best_first = inside[np.argsort(-scores[inside])]
+    place = np.searchsorted(weights[best_first].cumsum(dtype=np.float64), wanted - better)
+    return np.float32(scores[best_first[min(place, len(best_first) - 1)]])  # beyond the last one only by rounding
 
 
-def _weights(scores: FloatArray, best: np.float32, temperature: float = 1.0) -> npt.NDArray[np.float64]:
-    """How probable each token is beside the best one."""
-    exponents = (scores.astype(np.float64) - best) / temperature
-    # Rounding the exponent to 32 bits makes exp ten times as fast and leaves the likely tokens, whose exponents are
-    # small, exact to seven digits. Below -104 the result is 0 in any case.
-    return np.exp(np.maximum(exponents, -200).astype(np.float32)).astype(np.float64)
+def _weights(scores: FloatArray, temperature: float = 1.0) -> FloatArray:
+    """How probable each token is beside the best one; the likely ones, whose exponents are small, to seven digits."""
+    with np.errstate(over="ignore"):  # e to the minus infinity is 0, as it should be
+        weights: FloatArray = scores - scores.max()
+        if temperature != 1:
+            weights /= np.float32(max(temperature, TINY))
+    return np.exp(weights, out=weights)
+
+
+def _draw(weights: FloatArray, number: float) -> int:
+    """The index that a number in [0, 1) falls on if each index has a share of that range as large as its weight.
+
+    Inverse transform sampling in two steps, since adding up all weights one after the other takes longer than
+    computing them: first a block of weights by the blocks' sums, then an index inside.
+    """
+    starts = np.arange(0, len(weights), BLOCK)
+    sums = np.add.reduceat(weights, starts, dtype=np.float64).cumsum()
+    block, point = _locate(sums, number * sums[-1])
+    start = int(starts[block])
+    index, _ = _locate(weights[start : start + BLOCK].cumsum(dtype=np.float64), point)
+    return start + index
+
+
+def _locate(sums: npt.NDArray[np.float64], point: float) -> tuple[int, float]:
+    """The first cumulative sum above a point, and how far the point lies above the sum before it."""
+    # Below the total even when rounding lifts it there, so that what is found has a positive weight.
+    point = min(point, np.nextafter(sums[-1], 0))
+    index = int(np.searchsorted(sums, point, side="right"))
+    return index, point - float(sums[index - 1]) if index > 0 else point
 
 
 def uniform(seed: int, sample: int, step: int) -> float:
@@ -134,12 +175,11 @@ def logprobs_of(logits: FloatArray, token: int, top: int) -> TokenLogprobs:
         EngineError: a logit is infinite or not a number.
     """
     _check_finite(logits)
-    best = logits.max()
-    normalizer = float(best) + float(np.log(_weights(logits, best).sum()))
+    normalizer = float(logits.max()) + math.log(_weights(logits).sum(dtype=np.float64))
     ids: npt.NDArray[np.intp] = np.empty(0, np.intp)
     if top > 0:
         top = min(top, len(logits))
-        ids = np.flatnonzero(logits >= np.partition(logits, -top)[-top])
+        ids = np.flatnonzero(logits >= _kth_best(logits, top))
         ids = ids[np.argsort(-logits[ids], kind="stable")][:top]  # the lowest ids of equals
     return TokenLogprobs(
         token,

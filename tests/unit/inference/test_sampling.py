@@ -106,6 +106,7 @@ def test_filters_keep_the_best_and_all_equals(scores: list[int], top_p: float, t
     """Whole numbers tie often. What is kept is at least as good as what is not, and it reaches top_p; no less does."""
     logits = np.array(scores, np.float32)
     tokens, weights = candidates(logits, SamplingParams(temperature=temperature, top_p=top_p, top_k=top_k))
+    tokens = np.asarray(tokens)[weights > 0]
     left_out = np.delete(logits, tokens)
     assert left_out.max(initial=-np.inf) < logits[tokens].min()
     assert weights.max() == 1
@@ -118,6 +119,26 @@ def test_filters_keep_the_best_and_all_equals(scores: list[int], top_p: float, t
     # Within rounding: sums of the same numbers in another order.
     assert probabilities[allowed >= worst].sum() >= top_p - 1e-12
     assert len(set(logits[tokens])) == 1 or probabilities[allowed > worst].sum() < top_p + 1e-12
+
+
+@pytest.mark.parametrize("spread", [0.1, 3, 10])
+def test_a_whole_vocabulary_is_filtered_and_drawn_from_as_if_it_were_sorted(spread: float) -> None:
+    logits = random_logits(0, 50_257, spread)
+    weights = np.exp(logits.astype(np.float64) - logits.max())
+    best_first = np.sort(logits)[::-1]
+    reached = np.searchsorted(np.cumsum(np.sort(weights)[::-1]) / weights.sum(), 0.9)
+    for params, worst in [
+        (SamplingParams(), best_first[-1]),
+        (SamplingParams(top_k=50), best_first[49]),
+        (SamplingParams(top_k=15_000), best_first[14_999]),
+        (SamplingParams(top_p=0.9), best_first[reached]),
+    ]:
+        allowed = np.flatnonzero(logits >= worst)
+        sums = weights[allowed].cumsum()
+        expected = [allowed[np.searchsorted(sums, uniform(0, 0, step) * sums[-1], "right")] for step in range(100)]
+        assert [choose(logits, params, EMPTY, sample=0, step=step) for step in range(100)] == expected
+        if params.top_k or params.top_p < 1:
+            assert np.flatnonzero(ours(logits, params, [])).tolist() == allowed.tolist()
 
 
 @pytest.mark.parametrize(
@@ -171,7 +192,7 @@ def test_random_numbers_depend_on_their_keys_alone(seed: int, sample: int, step:
     assert 0 <= number < 1
 
 
-@pytest.mark.parametrize("temperature", [0.0, 1e-6])
+@pytest.mark.parametrize("temperature", [0.0, 1e-300, 1e-6])
 def test_no_or_little_temperature_takes_the_best(temperature: float) -> None:
     logits = random_logits(0)
     params = SamplingParams(temperature=temperature)
