@@ -29,6 +29,9 @@ SAM = ".venv-sam/bin/sam"
 
 FUNCTION = "ApiFunction"
 
+# What `sam build` calls the function's image with DockerTag: latest.
+IMAGE = "apifunction:latest"
+
 HOST = "127.0.0.1"
 
 # The first request comes when the container is up, but torch and the model may still be on their way.
@@ -51,8 +54,12 @@ def container_environment(source: str, console: Console) -> Iterator[dict[str, s
 
     Raises:
         StoreUnavailableError: no container engine answers.
+        DockerException: the function's image has not been built.
     """
     gateway = _gateway()
+    if gateway is not None and not _is_ours(gateway):
+        # podman makes the bridge, and with it this address, only when the first container needs it.
+        container_engine().containers.run(IMAGE, entrypoint=["python", "-c", "pass"], remove=True)
     # Where containers run in a virtual machine (Docker Desktop), their gateway is no address of this machine, and
     # Docker gives the loopback interface a name instead.
     here = gateway is not None and _is_ours(gateway)

@@ -11,10 +11,7 @@ from docker import DockerClient
 from rich.console import Console
 
 from lifecycle.deploying import Sam
-from lifecycle.local.containers import container_engine, container_environment
-
-# What `sam build` calls the image of ApiFunction with DockerTag: latest.
-IMAGE = "apifunction:latest"
+from lifecycle.local.containers import IMAGE, container_engine, container_environment
 
 # A user who is not in the image, as Lambda's is not.
 STRANGER = "993"
