@@ -4,7 +4,8 @@ It keeps the same books as a real one (slots, positions, what was appended) and 
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import numpy as np
 
@@ -13,6 +14,8 @@ from handler.inference.protocol import FloatArray
 VOCABULARY = 50
 CONTEXT = 64
 
+Rule: TypeAlias = Callable[[Sequence[int], int], int]
+
 
 def next_token(tokens: Sequence[int], vocabulary: int = VOCABULARY) -> int:
     """The token this engine finds most probable after `tokens`; never the last one, which is the end of text."""
@@ -20,6 +23,11 @@ def next_token(tokens: Sequence[int], vocabulary: int = VOCABULARY) -> int:
     for token in tokens:
         value = (value * 31 + token + 1) % 10_007
     return value % (vocabulary - 1)
+
+
+def cycle(tokens: Sequence[int], vocabulary: int = VOCABULARY) -> int:
+    """Another rule for the most probable token: 0 to 6 over and over."""
+    return (tokens[-1] + 1) % 7
 
 
 def continuation(prompt: Sequence[int], count: int, vocabulary: int = VOCABULARY) -> list[int]:
@@ -31,7 +39,7 @@ def continuation(prompt: Sequence[int], count: int, vocabulary: int = VOCABULARY
 
 
 class FakeEngine:
-    """Counts what it is asked for in `prefilled` and `steps`."""
+    """Keeps what it is asked for in `chunks` and `steps`."""
 
     name = "fake"
     batch_invariant = True
@@ -43,15 +51,22 @@ class FakeEngine:
         seconds_per_step: float = 0.0,
         context_length: int = CONTEXT,
         vocabulary_size: int = VOCABULARY,
+        rule: Rule = next_token,
     ) -> None:
         self.context_length = context_length
         self.vocabulary_size = vocabulary_size
         self.free = list(range(slots))
         self.held: dict[int, list[int]] = {}
-        self.prefilled = 0  # tokens
+        self.chunks: list[list[int]] = []  # the lengths of the chunks of each call of prefill
         self.steps: list[int] = []  # the batch size of each decode step
         self.fail_with: Exception | None = None
         self._seconds_per_step = seconds_per_step
+        self._rule = rule
+
+    @property
+    def prefilled(self) -> int:
+        """The tokens of all chunks."""
+        return sum(map(sum, self.chunks))
 
     def acquire(self) -> int | None:
         """Take a free slot."""
@@ -71,6 +86,7 @@ class FakeEngine:
 
     def truncate(self, slot: int, length: int) -> None:
         """Keep the first tokens of a slot."""
+        assert len(self.held[slot]) >= length
         del self.held[slot][length:]
 
     def release(self, slot: int) -> None:
@@ -82,26 +98,30 @@ class FakeEngine:
         self, slots: Sequence[int], chunks: Sequence[Sequence[int]], *, all_logits: bool = False
     ) -> list[FloatArray]:
         """Append the chunks."""
+        self._compute(slots)
+        self.chunks.append([len(chunk) for chunk in chunks])
         result = []
         for slot, chunk in zip(slots, chunks, strict=True):
             assert chunk
             rows = [self._append(slot, token) for token in chunk]
-            self.prefilled += len(chunk)
             result.append(np.stack(rows if all_logits else rows[-1:]))
         return result
 
     def decode(self, slots: Sequence[int], tokens: Sequence[int]) -> FloatArray:
         """Append one token to each."""
+        self._compute(slots)
+        self.steps.append(len(slots))
+        return np.stack([self._append(slot, token) for slot, token in zip(slots, tokens, strict=True)])
+
+    def _compute(self, slots: Sequence[int]) -> None:
         if self.fail_with is not None:
             raise self.fail_with
         assert len(set(slots)) == len(slots)
         time.sleep(self._seconds_per_step)
-        self.steps.append(len(slots))
-        return np.stack([self._append(slot, token) for slot, token in zip(slots, tokens, strict=True)])
 
     def _append(self, slot: int, token: int) -> FloatArray:
         self.held[slot].append(token)
         assert len(self.held[slot]) <= self.context_length
         logits = np.zeros(self.vocabulary_size, dtype=np.float32)
-        logits[next_token(self.held[slot], self.vocabulary_size)] = 5.0
+        logits[self._rule(self.held[slot], self.vocabulary_size)] = 5.0
         return logits

@@ -148,8 +148,9 @@ class StepEngine(Protocol):
     """Runs the model one step at a time over a ragged batch.
 
     A *slot* is room in the key-value cache for one sequence up to the context length. `prefill` and `decode` append
-    to the slots they are given; position and length of each sequence are the engine's to remember. An engine is used
-    by one thread at a time.
+    to the slots they are given; position and length of each sequence are the engine's to remember. `prefill` appends to
+    what a slot holds already, so that it reads a prompt in pieces and checks drafts, which `truncate` takes back where
+    they were wrong. An engine is used by one thread at a time.
     """
 
     @property
@@ -158,7 +159,10 @@ class StepEngine(Protocol):
 
     @property
     def batch_invariant(self) -> bool:
-        """Whether a sequence's logits are the same bits whatever its company and however its tokens are cut."""
+        """Whether a sequence's logits are the same bits whatever its company and however its tokens are cut.
+
+        Only then can a draft of several tokens be checked in one step without changing the text.
+        """
 
     @property
     def context_length(self) -> int:

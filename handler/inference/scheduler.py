@@ -5,114 +5,46 @@ slots, and drops those that finished, were cancelled or ran out of time. Each st
 prompts that are not read yet, then decodes one token for every choice that is under way.
 
 The samples of one prompt share its prefill: the first reads it, the others start from a copy of its slot.
+
+While few choices are under way, a decode step also reads drafts of what may come next (see drafting.py), and a choice
+advances by as many tokens as its draft was right, and one more. The text is what it would be without: each token is
+drawn from the logits after the tokens really before it, with the random number of its own step.
 """
 
 import threading
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from queue import SimpleQueue
 
-from handler.inference.protocol import (
-    ChoiceFinished,
-    Event,
-    FinishReason,
-    FloatArray,
-    GenerationRequest,
-    PromptScored,
-    SamplingParams,
-    StepEngine,
-    TokenGenerated,
-    TokenLogprobs,
-)
-from handler.inference.sampling import History, choose, logprobs_of
+from handler.inference.choices import NO_SLOT, Choice, EventQueue, Prompt, SchedulerGeneration
+from handler.inference.protocol import FloatArray, GenerationRequest, PromptScored, StepEngine
+from handler.inference.sampling import logprobs_of
 
 # A long prompt is read in pieces, so that others are not kept waiting between two of their tokens, and so that the
 # logits of all its positions (needed to score it) take 256 x 50,257 x 4 bytes = 51 MB rather than four times that.
 PREFILL_TOKENS = 256
 
-NO_SLOT = -1
-
-
-class SchedulerGeneration:
-    """A request being worked on, seen from the thread that asked for it."""
-
-    def __init__(self, choices: "list[_Choice]", events: "SimpleQueue[Event | Exception]") -> None:
-        self._choices = choices
-        self._events = events
-        self._open = {choice.index for choice in choices}
-
-    def __iter__(self) -> Iterator[Event]:
-        """Yield events as they happen; errors of the engine are raised here."""
-        while self._open:
-            event = self._events.get()
-            if isinstance(event, Exception):
-                raise event
-            if event.choice not in self._open:
-                continue  # it was on its way when the choice was cancelled
-            if isinstance(event, ChoiceFinished):
-                self._open.discard(event.choice)
-            yield event
-
-    def cancel(self, choice: int | None = None) -> None:
-        """Give up one choice, or all of them."""
-        for one in self._choices if choice is None else [self._choices[choice]]:
-            one.cancelled = True
-            self._open.discard(one.index)
-
-
-@dataclass(eq=False)
-class _Prompt:
-    """What the samples of one prompt share: once its reader has read it, the others need not."""
-
-    tokens: tuple[int, ...]
-    reader: "_Choice | None" = None
-    scores: list[TokenLogprobs | None] = field(default_factory=list)
-    last_logits: FloatArray = field(init=False)  # (V,), there once it is read
-
-
-@dataclass(eq=False)
-class _Choice:
-    """One sequence on its way from waiting, through prefill and decode, to finished."""
-
-    index: int
-    sample: int
-    prompt: _Prompt
-    sampling: SamplingParams
-    request: GenerationRequest
-    events: "SimpleQueue[Event | Exception]"
-    slot: int = NO_SLOT
-    position: int = 0  # prompt tokens that lie in the slot
-    output: list[int] = field(default_factory=list)
-    history: History = field(init=False)
-    cancelled: bool = False
-    finished: bool = False
-
-    def __post_init__(self) -> None:
-        self.history = History(self.prompt.tokens)
-
-    @property
-    def has_read(self) -> bool:
-        """Whether the whole prompt lies in the slot."""
-        return self.position == len(self.prompt.tokens)
-
-    def finish(self, reason: FinishReason) -> None:
-        """Mark as complete and tell whoever iterates."""
-        self.finished = True
-        self.events.put(ChoiceFinished(self.index, reason))
+# Drafts fill up a decode step to so many tokens in all. A step's time is that of reading the weights, which is the same
+# for one token and for a few; beyond these, arithmetic takes the time, and drafts that fail would slow the others down.
+STEP_TOKENS = 8
 
 
 class Scheduler:
     """A backend over a step engine; see the module's text."""
 
-    def __init__(self, engine: StepEngine) -> None:
+    def __init__(self, engine: StepEngine, *, drafting: bool = True) -> None:
+        """Start with nothing to do.
+
+        Args:
+            engine: what runs the model; the scheduler's thread alone may use it from now on.
+            drafting: whether to draft where the engine is batch-invariant. Elsewhere drafts could change the text.
+        """
         self._engine = engine
-        self._arriving: list[_Choice] = []  # guarded by _wake, like _closed; all else belongs to the thread
+        self._drafting = drafting and engine.batch_invariant
+        self._arriving: list[Choice] = []  # guarded by _wake, like _closed; all else belongs to the thread
         self._closed = False
         self._wake = threading.Condition()
         self._thread: threading.Thread | None = None
-        self._waiting: list[_Choice] = []
-        self._running: list[_Choice] = []
+        self._waiting: list[Choice] = []
+        self._running: list[Choice] = []
 
     @property
     def name(self) -> str:
@@ -131,10 +63,10 @@ class Scheduler:
 
     def submit(self, request: GenerationRequest) -> SchedulerGeneration:
         """Queue a request's choices; they join the running batch as soon as the cache has room."""
-        events: SimpleQueue[Event | Exception] = SimpleQueue()
+        events = EventQueue()
         choices = [
-            _Choice(p * request.n + sample, sample, prompt, request.sampling[p], request, events)
-            for p, prompt in enumerate(_Prompt(tokens) for tokens in request.prompts)
+            Choice(p * request.n + sample, sample, prompt, request.sampling[p], request, events)
+            for p, prompt in enumerate(Prompt(tokens) for tokens in request.prompts)
             for sample in range(request.n)
         ]
         with self._wake:
@@ -189,10 +121,36 @@ class Scheduler:
             if choice.has_read and not choice.output:
                 self._begin(choice)
         if decoding:
-            logits = self._engine.decode([c.slot for c in decoding], [c.output[-1] for c in decoding])
-            for choice, row in zip(decoding, logits, strict=True):
-                self._advance(choice, row)
+            self._decode(decoding)
         self._drop_finished()
+
+    def _decode(self, choices: list[Choice]) -> None:
+        """Advance each choice by a token, and by more where a draft turns out right."""
+        drafts = self._drafts(choices)
+        slots = [choice.slot for choice in choices]
+        if not any(drafts):
+            logits = self._engine.decode(slots, [choice.output[-1] for choice in choices])
+            for choice, row in zip(choices, logits, strict=True):
+                choice.advance(row)
+            return
+        chunks = [[choice.output[-1], *draft] for choice, draft in zip(choices, drafts, strict=True)]
+        checked = self._engine.prefill(slots, chunks, all_logits=True)
+        for choice, draft, rows in zip(choices, drafts, checked, strict=True):
+            choice.check(draft, rows)
+            # The last token of the output is read by the next step; what else lies in the slot is a wrong draft.
+            if draft and not choice.finished:
+                self._engine.truncate(choice.slot, choice.length - 1)
+
+    def _drafts(self, choices: list[Choice]) -> list[list[int]]:
+        """A draft for each choice, perhaps empty, the step's room shared out evenly."""
+        room = STEP_TOKENS - len(choices) if self._drafting else 0
+        drafts = []
+        for i, choice in enumerate(choices):
+            share = -(-room // (len(choices) - i)) if room > 0 else 0
+            draft = choice.draft(min(share, self._engine.context_length - choice.length))
+            room -= len(draft)
+            drafts.append(draft)
+        return drafts
 
     def _end_cancelled_and_late(self) -> None:
         now = time.time()
@@ -232,10 +190,10 @@ class Scheduler:
             self._running.append(choice)
         self._waiting = [choice for choice in self._waiting if choice.slot == NO_SLOT]
 
-    def _prefill(self, readers: list[_Choice]) -> None:
+    def _prefill(self, readers: list[Choice]) -> None:
         """Read the next pieces of the prompts, as many together as the step's budget allows."""
         budget = PREFILL_TOKENS
-        pieces: list[tuple[_Choice, tuple[int, ...]]] = []
+        pieces: list[tuple[Choice, tuple[int, ...]]] = []
         for choice in readers:
             piece = choice.prompt.tokens[choice.position : choice.position + budget]
             budget -= len(piece)
@@ -255,32 +213,17 @@ class Scheduler:
                 choice.prompt.last_logits = logits[-1].copy()
 
     @staticmethod
-    def _score(choice: _Choice, logits: FloatArray) -> None:
+    def _score(choice: Choice, logits: FloatArray) -> None:
         """Note how probable each prompt token was after those before it; logits (T, V) follow the piece's tokens."""
         following = choice.prompt.tokens[choice.position + 1 : choice.position + 1 + len(logits)]
         top = choice.request.logprobs or 0
         choice.prompt.scores += [logprobs_of(row, token, top) for row, token in zip(logits, following, strict=False)]
 
-    def _begin(self, choice: _Choice) -> None:
+    def _begin(self, choice: Choice) -> None:
         """Draw the first token, from the logits after the prompt."""
         if choice.request.prompt_logprobs:
             choice.events.put(PromptScored(choice.index, tuple(choice.prompt.scores)))
         if choice.request.max_tokens == 0:
             choice.finish("length")
         else:
-            self._advance(choice, choice.prompt.last_logits)
-
-    @staticmethod
-    def _advance(choice: _Choice, logits: FloatArray) -> None:
-        """Draw the next token from the logits (V,) after the last one."""
-        request, step = choice.request, len(choice.output)
-        token = choose(logits, choice.sampling, choice.history, sample=choice.sample, step=step)
-        if token in request.stop_tokens:
-            choice.finish("stop")
-            return
-        choice.history.add(token)
-        choice.output.append(token)
-        scores = None if request.logprobs is None else logprobs_of(logits, token, request.logprobs)
-        choice.events.put(TokenGenerated(choice.index, token, scores))
-        if step + 1 == request.max_tokens:
-            choice.finish("length")
+            choice.advance(choice.prompt.last_logits)

@@ -5,8 +5,9 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
+from handler.inference.choices import SchedulerGeneration
 from handler.inference.protocol import GenerationRequest, SamplingParams, TokenGenerated
-from handler.inference.scheduler import Scheduler, SchedulerGeneration
+from handler.inference.scheduler import Scheduler
 from tests.models import ENGINES, config_json, step_engine
 
 WARM = SamplingParams(temperature=0.9, top_k=50, top_p=0.95, repetition_penalty=1.1, frequency_penalty=0.2, seed=2**63)

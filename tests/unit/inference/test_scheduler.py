@@ -75,8 +75,10 @@ def test_prompts_of_different_lengths_are_decoded_together_and_each_as_if_alone(
     assert engine.steps == [3] * 5  # the first token of each comes from the prefill
 
 
-def test_samples_share_one_prefill_and_differ(scheduler: Scheduler, engine: FakeEngine) -> None:
+def test_samples_share_one_prefill_and_differ(engine: FakeEngine) -> None:
+    scheduler = Scheduler(engine, drafting=False)
     events = list(scheduler.submit(GenerationRequest(((1, 2, 3),), (WARM,), n=4, max_tokens=20)))
+    scheduler.close()
 
     assert engine.prefilled == 3
     assert len({tuple(tokens) for tokens in tokens_of(events).values()}) == 4
