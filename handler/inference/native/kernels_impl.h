@@ -212,7 +212,7 @@ template <class S> struct Kernel {
 
     template <int R>
     static void blocks(const Matrix &matrix, const Activations &activations, int tokens, int block, const Output &output) {
-        // As many tiles as needed, of tokens as equal as possible: 8 tokens are 4 and 4 rather than 6 and 2.
+        // As many tiles as needed, of tokens as equal as possible: 14 tokens are 7 and 7 rather than 12 and 2.
         const int tiles = (tokens + S::kTokens - 1) / S::kTokens;
         for (int i = 0; i < tiles; i++) {
             const int first = tokens * i / tiles, last = tokens * (i + 1) / tiles;

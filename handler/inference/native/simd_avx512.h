@@ -11,8 +11,10 @@ struct Avx512Vnni {
     using Floats = __m512;
     using Ints = __m512i;
     using Weights = __m512i; // one block of unsigned bytes
-    static constexpr int kTokens = 6; // tokens of a product tile: 2 x 6 sums, twice, leave registers for the weights
-    static constexpr int kBlocks = 2; // row blocks of a product tile
+    // A product tile: one row block, and as many tokens as registers allow, two sums each. All tokens of a small batch
+    // in one pass, so that reading weights and multiplying them overlap.
+    static constexpr int kTokens = 12;
+    static constexpr int kBlocks = 1;
 
     INLINE Floats load(const float *p) { return _mm512_loadu_ps(p); }
     INLINE void store(float *p, Floats x) { _mm512_storeu_ps(p, x); }
