@@ -13,7 +13,7 @@ TORCH := torch==2.13.0$(if $(filter Linux,$(shell uname)),+cpu)
 TORCH_INDEX := https://download.pytorch.org/whl/cpu
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-kernels test-containers test-hub check fix docs lock invoke sam-build sam-invoke sam-api deploy clean
+.PHONY: help setup run test test-kernels test-containers test-hub check fix docs lock invoke sam-build sam-invoke sam-api deploy bench-engine bench-sizes bench-quality clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -93,6 +93,15 @@ sam-api: setup sam-build ## serve the HTTP API in front of the function in its c
 
 deploy: setup .venv-sam/.ready ## deploy the stack to your AWS account, with MODEL live in it
 	@$(BIN)/lifecycle deploy "$(MODEL)" --stack "$(STACK)" $(foreach setting,$(SET),--set $(setting))
+
+bench-engine: setup ## measure the engine beside the baseline and peers, ROUNDS times (peers are compiled once, which takes long)
+	@$(BIN)/python -m bench.engine $(if $(ROUNDS),--rounds "$(ROUNDS)") $(if $(SUBJECTS),--subjects "$(SUBJECTS)")
+
+bench-sizes: setup ## measure every size of GPT-2 on the native engine
+	@$(BIN)/python -m bench.sizes
+
+bench-quality: setup ## measure what quantizing costs the demo model on TEXT=FILE, beside llama.cpp
+	@$(BIN)/python -m bench.quality "$(TEXT)"
 
 clean: ## remove environments, caches and builds
 	@rm -rf .venv .venv-sam .cache .aws-sam *.egg-info $(NATIVE) handler/inference/native/build

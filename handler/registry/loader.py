@@ -63,7 +63,7 @@ def load_model(store: ModelStore, name: str, alias: str, *, sleep: Callable[[flo
     """
     version = _persistently(partial(store.alias, name, alias), sleep).version
     manifest = _persistently(partial(store.manifest, name, version), sleep)
-    files = {file.path: _buffer(file.size) for file in manifest.files}
+    files = {file.path: buffer_of(file.size) for file in manifest.files}
     pool = ThreadPoolExecutor(THREADS, "load-model")
     try:
         etags = list(pool.map(lambda file: _persistently(partial(store.etag, manifest, file), sleep), manifest.files))
@@ -82,7 +82,7 @@ def load_model(store: ModelStore, name: str, alias: str, *, sleep: Callable[[flo
     return LoadedModel(manifest, files)
 
 
-def _buffer(size: int) -> memoryview:
+def buffer_of(size: int) -> memoryview:
     """Anonymous memory: page-aligned, free until it is filled, and returned whole when it is let go of."""
     pages = mmap.mmap(-1, size)
     if hasattr(mmap, "MADV_HUGEPAGE"):
