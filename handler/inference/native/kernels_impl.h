@@ -109,87 +109,67 @@ template <class S> struct Kernel {
     // Where the memory is asked for bytes before they are needed: far enough ahead to hide its latency.
     static constexpr int kPrefetch = 4096;
 
-    // Adds one group of columns to the sums of R row blocks and M tokens, 8-bit weights.
-    template <int R, int M>
-    INLINE void add_group_int8(const uint8_t *weights, size_t row_block, const Activations *rows, int g,
-                               Floats (&sums)[R][M]) {
-        Ints dots[R][M];
-        for (int m = 0; m < M; m++) {
-            const Ints start = S::start(rows[m].sums[2 * g] + rows[m].sums[2 * g + 1]);
-            for (int r = 0; r < R; r++) dots[r][m] = start;
-        }
+    // Adds one group of columns to the sums of one row block and M tokens, 8-bit weights.
+    template <int M>
+    INLINE void add_group_int8(const uint8_t *weights, const Activations *rows, int g, Floats (&sums)[M]) {
+        Ints dots[M];
+        for (int m = 0; m < M; m++) dots[m] = S::start(rows[m].sums[2 * g] + rows[m].sums[2 * g + 1]);
         weights += size_t(g) * kActivationGroup * kRows;
 #pragma GCC unroll 4
         for (int c = 0; c < kActivationGroup; c += 4, weights += kBlockBytes) {
-            typename S::Weights block[R];
-            for (int r = 0; r < R; r++) {
-                __builtin_prefetch(weights + r * row_block + kPrefetch);
-                block[r] = S::weights(weights + r * row_block);
-            }
-            for (int m = 0; m < M; m++)
-                for (int r = 0; r < R; r++)
-                    dots[r][m] = S::dot(dots[r][m], block[r], rows[m].values + g * kActivationGroup + c);
+            __builtin_prefetch(weights + kPrefetch);
+            const typename S::Weights block = S::weights(weights);
+            for (int m = 0; m < M; m++) dots[m] = S::dot(dots[m], block, rows[m].values + g * kActivationGroup + c);
         }
         for (int m = 0; m < M; m++)
-            for (int r = 0; r < R; r++)
-                sums[r][m] = S::fma(S::to_floats(dots[r][m]), S::splat(rows[m].scales[g]), sums[r][m]);
+            sums[m] = S::fma(S::to_floats(dots[m]), S::splat(rows[m].scales[g]), sums[m]);
     }
 
     // The same with 4-bit weights: two groups of weights, each with scales of its own, in one of activations.
-    template <int R, int M>
-    INLINE void add_group_int4(const uint8_t *weights, size_t row_block, const uint16_t *scales, size_t row_scales,
-                               const Activations *rows, int g, Floats (&sums)[R][M]) {
+    template <int M>
+    INLINE void add_group_int4(const uint8_t *weights, const uint16_t *scales, const Activations *rows, int g,
+                               Floats (&sums)[M]) {
         weights += size_t(g) * kActivationGroup * kRows / 2;
         for (int half = 2 * g; half < 2 * g + 2; half++) {
-            Ints dots[R][M];
-            for (int m = 0; m < M; m++)
-                for (int r = 0; r < R; r++) dots[r][m] = S::splat_int(-8 * rows[m].sums[half]);
+            Ints dots[M];
+            for (int m = 0; m < M; m++) dots[m] = S::splat_int(-8 * rows[m].sums[half]);
 #pragma GCC unroll 4
             for (int c = 0; c < kInt4Group; c += 8, weights += kBlockBytes) {
-                for (int r = 0; r < R; r++) {
-                    __builtin_prefetch(weights + r * row_block + kPrefetch);
-                    const auto block = S::bytes(weights + r * row_block);
-                    const auto low = S::low_halves(block), high = S::high_halves(block);
-                    for (int m = 0; m < M; m++) {
-                        const int8_t *values = rows[m].values + half * kInt4Group + c;
-                        dots[r][m] = S::dot_halves(dots[r][m], low, values);
-                        dots[r][m] = S::dot_halves(dots[r][m], high, values + 4);
-                    }
+                __builtin_prefetch(weights + kPrefetch);
+                const auto block = S::bytes(weights);
+                const auto low = S::low_halves(block), high = S::high_halves(block);
+                for (int m = 0; m < M; m++) {
+                    const int8_t *values = rows[m].values + half * kInt4Group + c;
+                    dots[m] = S::dot_halves(dots[m], low, values);
+                    dots[m] = S::dot_halves(dots[m], high, values + 4);
                 }
             }
-            for (int r = 0; r < R; r++) {
-                const Floats scale = S::load_half(scales + r * row_scales + half * kRows);
-                for (int m = 0; m < M; m++)
-                    sums[r][m] = S::fma(S::to_floats(dots[r][m]), S::mul(scale, S::splat(rows[m].scales[g])), sums[r][m]);
-            }
+            const Floats scale = S::load_half(scales + half * kRows);
+            for (int m = 0; m < M; m++)
+                sums[m] = S::fma(S::to_floats(dots[m]), S::mul(scale, S::splat(rows[m].scales[g])), sums[m]);
         }
     }
 
-    // R row blocks times M tokens, held in registers from the first column to the last.
-    template <int R, int M>
+    // One row block times M tokens, held in registers from the first column to the last.
+    template <int M>
     static void tile(const Matrix &matrix, const Activations &activations, int token, int block, const Output &output) {
         Activations rows[M];
         for (int m = 0; m < M; m++) rows[m] = activations.row(token + m);
-        Floats sums[R][M];
-        for (int r = 0; r < R; r++)
-            for (int m = 0; m < M; m++) sums[r][m] = S::splat(0.0f);
-        const int groups = matrix.columns / kActivationGroup;
-        const size_t row_block = matrix.row_block_bytes();
-        const uint8_t *weights = matrix.weights + block * row_block;
+        Floats sums[M];
+        for (int m = 0; m < M; m++) sums[m] = S::splat(0.0f);
+        const int groups = matrix.columns / kActivationGroup, first = block * kRows;
+        const uint8_t *weights = matrix.weights + block * matrix.row_block_bytes();
+        Floats scale = S::splat(1.0f);
         if (matrix.group_scales) {
-            const size_t row_scales = size_t(matrix.columns) / kInt4Group * kRows;
-            const uint16_t *scales = matrix.group_scales + block * row_scales;
-            for (int g = 0; g < groups; g++) add_group_int4<R, M>(weights, row_block, scales, row_scales, rows, g, sums);
+            const uint16_t *scales = matrix.group_scales + size_t(block) * matrix.columns / kInt4Group * kRows;
+            for (int g = 0; g < groups; g++) add_group_int4<M>(weights, scales, rows, g, sums);
         } else {
-            for (int g = 0; g < groups; g++) add_group_int8<R, M>(weights, row_block, rows, g, sums);
+            scale = S::load(matrix.row_scales + first);
+            for (int g = 0; g < groups; g++) add_group_int8<M>(weights, rows, g, sums);
         }
-        for (int r = 0; r < R; r++) {
-            const int first = (block + r) * kRows;
-            const Floats bias = matrix.bias ? S::load(matrix.bias + first) : S::splat(0.0f);
-            const Floats scale = matrix.group_scales ? S::splat(1.0f) : S::load(matrix.row_scales + first);
-            for (int m = 0; m < M; m++)
-                finish(S::fma(sums[r][m], scale, bias), output.values + (token + m) * output.stride + first, output.then);
-        }
+        const Floats bias = matrix.bias ? S::load(matrix.bias + first) : S::splat(0.0f);
+        for (int m = 0; m < M; m++)
+            finish(S::fma(sums[m], scale, bias), output.values + (token + m) * output.stride + first, output.then);
     }
 
     INLINE void finish(Floats x, float *out, Then then) {
@@ -202,30 +182,23 @@ template <class S> struct Kernel {
         S::store(out, x);
     }
 
-    // The tile of R row blocks for a number of tokens known at run time.
-    template <int R, int M = S::kTokens>
+    // The tile for a number of tokens known at run time.
+    template <int M = S::kTokens>
     static void tile_of(int tokens, const Matrix &matrix, const Activations &activations, int token, int block,
                         const Output &output) {
-        if (tokens == M) return tile<R, M>(matrix, activations, token, block, output);
-        if constexpr (M > 1) tile_of<R, M - 1>(tokens, matrix, activations, token, block, output);
-    }
-
-    template <int R>
-    static void blocks(const Matrix &matrix, const Activations &activations, int tokens, int block, const Output &output) {
-        // As many tiles as needed, of tokens as equal as possible: 14 tokens are 7 and 7 rather than 12 and 2.
-        const int tiles = (tokens + S::kTokens - 1) / S::kTokens;
-        for (int i = 0; i < tiles; i++) {
-            const int first = tokens * i / tiles, last = tokens * (i + 1) / tiles;
-            tile_of<R>(last - first, matrix, activations, first, block, output);
-        }
+        if (tokens == M) return tile<M>(matrix, activations, token, block, output);
+        if constexpr (M > 1) tile_of<M - 1>(tokens, matrix, activations, token, block, output);
     }
 
     static void product(const Matrix &matrix, const Activations &activations, int tokens, int first_block, int last_block,
                         const Output &output) {
-        int block = first_block;
-        for (; block + S::kBlocks <= last_block; block += S::kBlocks)
-            blocks<S::kBlocks>(matrix, activations, tokens, block, output);
-        for (; block < last_block; block++) blocks<1>(matrix, activations, tokens, block, output);
+        // As many tiles as needed, of tokens as equal as possible: 14 tokens are 7 and 7 rather than 12 and 2.
+        const int tiles = (tokens + S::kTokens - 1) / S::kTokens;
+        for (int block = first_block; block < last_block; block++)
+            for (int i = 0; i < tiles; i++) {
+                const int first = tokens * i / tiles, last = tokens * (i + 1) / tiles;
+                tile_of(last - first, matrix, activations, first, block, output);
+            }
     }
 
     // --- Attention ---------------------------------------------------------------------------------------------------

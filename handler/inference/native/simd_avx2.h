@@ -18,8 +18,7 @@ struct Avx2 {
     struct Weights {
         Ints value, magnitude;
     };
-    static constexpr int kTokens = 4;
-    static constexpr int kBlocks = 1;
+    static constexpr int kTokens = 4; // of a product tile; their sums per group may spill, those per column do not
 
     INLINE Floats load(const float *p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
     INLINE void store(float *p, Floats x) {

@@ -11,10 +11,9 @@ struct Avx512Vnni {
     using Floats = __m512;
     using Ints = __m512i;
     using Weights = __m512i; // one block of unsigned bytes
-    // A product tile: one row block, and as many tokens as registers allow, two sums each. All tokens of a small batch
-    // in one pass, so that reading weights and multiplying them overlap.
+    // Tokens of a product tile, as many as registers allow, with two sums each: all of a small batch in one pass, so that
+    // reading weights and multiplying them overlap.
     static constexpr int kTokens = 12;
-    static constexpr int kBlocks = 1;
 
     INLINE Floats load(const float *p) { return _mm512_loadu_ps(p); }
     INLINE void store(float *p, Floats x) { _mm512_storeu_ps(p, x); }

@@ -6,7 +6,6 @@
 
 struct AvxVnni : Avx2 {
     using Weights = Ints; // one block of unsigned bytes
-    static constexpr int kTokens = 4;
 
     INLINE Ints start(int32_t sum) { return splat_int(-128 * sum); }
     INLINE Weights weights(const uint8_t *block) { return bytes(block); }

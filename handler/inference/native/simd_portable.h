@@ -19,7 +19,6 @@ struct Portable {
         uint8_t byte[kBlockBytes];
     };
     static constexpr int kTokens = 2;
-    static constexpr int kBlocks = 1;
 
     template <class Result, class Function> INLINE Result each(Function function) {
         Result result;
