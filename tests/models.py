@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import numpy as np
+import pytest
 from tokenizers import AddedToken, decoders, models, pre_tokenizers, trainers
 from tokenizers import Tokenizer as Library
 
@@ -107,7 +108,7 @@ def unpacked_weights(config: ModelConfig, tensors: dict[str, Tensor], layout: st
     }
 
 
-ENGINES = ["reference", *LAYOUT_BITS]
+ENGINES = ["reference", *(pytest.param(layout, marks=pytest.mark.native) for layout in LAYOUT_BITS)]
 
 
 def step_engine(kind: str, config: dict[str, Any], *, slots: int = 4) -> StepEngine:

@@ -82,6 +82,7 @@ def test_what_is_packed_already_or_in_the_way_is_refused(packed: Checkpoint, pla
     assert read_checkpoint(packed.folder) == packed
 
 
+@pytest.mark.native
 def test_a_packed_version_is_published_loaded_and_served(
     store: ModelStore, packed: Checkpoint, plain: Checkpoint
 ) -> None:

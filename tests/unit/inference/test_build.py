@@ -33,6 +33,7 @@ def name_of(weights: memoryview, engine: str) -> str:
     return built.name.split("-")[0]
 
 
+@pytest.mark.native
 def test_packed_weights_are_the_native_engines_and_plain_ones_torchs(packed: memoryview, plain: memoryview) -> None:
     assert {
         (kind, engine): name_of(weights, engine)
@@ -67,6 +68,7 @@ def test_without_the_library_torch_serves_the_same_weights_and_says_so(
         library.library.cache_clear()
 
 
+@pytest.mark.native
 def test_packed_weights_are_served_without_importing_torch(tmp_path: Path) -> None:
     """Importing it takes longer than everything else between start and first token."""
     write_tensors(tmp_path / "weights", packed_tensors(CONFIG, "packed-int8-v1"), "packed-int8-v1")

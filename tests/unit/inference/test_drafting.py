@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from handler.inference.drafting import LONGEST_DRAFT, PAUSE, Drafter
+from handler.inference.packed import LAYOUT_BITS
 from handler.inference.protocol import (
     ChoiceFinished,
     Event,
@@ -115,7 +116,8 @@ def test_drafts_change_nothing_in_the_answer(rule: Rule, request_: GenerationReq
     assert drafted.held == plain.held == {}
 
 
-@pytest.mark.parametrize("kind", [kind for kind in ENGINES if kind != "reference"])
+@pytest.mark.native
+@pytest.mark.parametrize("kind", LAYOUT_BITS)
 def test_drafts_change_nothing_on_the_native_engine(kind: str) -> None:
     """Among random weights even the greedy text runs in circles, and so is drafted."""
     params = (GREEDY, replace(GREEDY, frequency_penalty=0.1), replace(WARM, temperature=0.3))
