@@ -1,5 +1,7 @@
 """The FastAPI application: the same for Mangum on Lambda and for uvicorn anywhere else."""
 
+import os
+
 from fastapi import FastAPI, Security
 from fastapi.security import HTTPBearer
 
@@ -7,8 +9,10 @@ from handler.api import completions, docs, generate_text, health, models
 from handler.api.authorization import AuthorizationMiddleware, authorizer_for
 from handler.api.body_limit import BodyLimitMiddleware
 from handler.api.errors import ERROR_RESPONSES, install_error_handlers
+from handler.fetching import Fetching
 from handler.loading import ModelLoading, load_service
 from handler.settings import Settings, settings
+from handler.stages import cold_start
 
 
 def create_app(configuration: Settings, loading: ModelLoading) -> FastAPI:
@@ -37,6 +41,8 @@ def create_app(configuration: Settings, loading: ModelLoading) -> FastAPI:
 
 def serve() -> FastAPI:
     """The application of this process's environment, its model already loading; uvicorn's factory."""
-    loading = ModelLoading(lambda: load_service(settings()))
+    fetching = Fetching(os.environ, cold_start)
+    fetching.start()
+    loading = ModelLoading(lambda: load_service(settings(), fetching))
     loading.start()
     return create_app(settings(), loading)

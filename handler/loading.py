@@ -11,10 +11,8 @@ from collections.abc import Callable
 from concurrent.futures import Future
 
 from handler.errors import ModelLoadingError, RegistryError
+from handler.fetching import Fetching
 from handler.inference.build import build_backend
-from handler.registry.loader import load_model
-from handler.registry.s3 import s3_client
-from handler.registry.store import ModelStore
 from handler.service import TextService
 from handler.settings import Settings
 from handler.telemetry import logger
@@ -85,11 +83,11 @@ class ModelLoading:
             future.set_result(service)
 
 
-def load_service(settings: Settings) -> TextService:
-    """Load the model the settings name and put the engine they name behind it."""
-    store = ModelStore(s3_client(), settings.models_bucket)
-    model = load_model(store, settings.model_name, settings.model_alias)
+def load_service(settings: Settings, fetching: Fetching) -> TextService:
+    """Put the engine that the settings name behind the model that is being fetched."""
+    model = fetching.model()
     tokenizer, backend = build_backend(
         model.files, engine=settings.engine, kv_cache_mb=settings.kv_cache_mb, threads=settings.threads
     )
+    fetching.keep(model)
     return TextService(model.manifest, tokenizer, backend, settings)

@@ -5,23 +5,33 @@ it ten seconds) goes on in the background, and the first request waits for it wi
 """
 
 import os
-import time
-from contextlib import suppress
-from typing import Any
 
-from handler.deadline import LambdaContext
-from handler.errors import ServiceError, UnknownEventError
-from handler.loading import ModelLoading, load_service
-from handler.settings import settings
+from handler.fetching import Fetching
+from handler.stages import cold_start
 
-loading = ModelLoading(lambda: load_service(settings()))
-loading.start()
+cold_start.reached("interpreter")
+fetching = Fetching(os.environ, cold_start)
+fetching.start()
 
 # Imported only now: the model's bytes are on their way meanwhile.
+import time  # noqa: E402
+from contextlib import suppress  # noqa: E402
+from typing import Any  # noqa: E402
+
+from handler.loading import ModelLoading, load_service  # noqa: E402
+from handler.settings import settings  # noqa: E402
+
+loading = ModelLoading(lambda: load_service(settings(), fetching))
+loading.start()
+
 from handler.app import create_app  # noqa: E402
+from handler.deadline import LambdaContext  # noqa: E402
+from handler.errors import ServiceError, UnknownEventError  # noqa: E402
 from handler.events.adapter import EventAdapter  # noqa: E402
 from handler.events.direct import DirectAdapter  # noqa: E402
 from handler.events.http import HttpAdapter  # noqa: E402
+
+cold_start.reached("imports")
 
 ADAPTERS: tuple[EventAdapter, ...] = (HttpAdapter(create_app(settings(), loading)), DirectAdapter(loading))
 

@@ -37,6 +37,12 @@ class Settings(BaseSettings):
     kv_cache_mb: int = Field(
         600, ge=1, description="Room for keys and values; choices that do not fit at once are decoded in turn."
     )
+    cache_mb: int = Field(
+        0,
+        ge=0,
+        description="Room for a copy of the model in the temporary directory, from which a process that is restarted "
+        "there starts; 0 keeps none.",
+    )
     threads: int = Field(0, ge=0, description="Threads of the engine; 0 takes the processors the function has.")
 
     @model_validator(mode="after")

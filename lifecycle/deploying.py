@@ -18,9 +18,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from handler.errors import AccessDeniedError, InvalidRequestError, StoreUnavailableError
 from handler.registry.s3 import s3_client
-from handler.registry.store import ModelStore
 from lifecycle.keys import KeyRegistry
 from lifecycle.publishing import promote, publish
+from lifecycle.store import WritableStore
 
 FIRST_KEY = "made by the first deployment"
 
@@ -163,7 +163,7 @@ def _deploy(builder: Builder, stack: str, parameters: Mapping[str, str]) -> Stac
 
 
 def _publish(folder: Path, bucket: str, alias: str) -> None:
-    store = ModelStore(s3_client(attempts=5), bucket)
+    store = WritableStore(s3_client(attempts=5), bucket)
     manifest = publish(folder, store, folder.name)
     promote(store, manifest.name, manifest.version, alias)
 

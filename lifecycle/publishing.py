@@ -13,9 +13,10 @@ from pathlib import Path
 from handler.errors import ConflictError, CorruptModelError, NotInRegistryError
 from handler.registry.manifest import Manifest, ManifestFile, version_of
 from handler.registry.names import CHUNK_SIZE, MANIFEST, alias_key, file_key
-from handler.registry.store import AliasState, ModelStore
+from handler.registry.store import AliasState
 from lifecycle.checkpoint import Checkpoint, Provenance, read_checkpoint
 from lifecycle.quality import passed_evaluation
+from lifecycle.store import WritableStore
 from lifecycle.uploading import Progress, put, upload_if_absent
 
 
@@ -25,7 +26,7 @@ def no_progress(_what: str, _bytes: int) -> None:
 
 def publish(
     folder: Path,
-    store: ModelStore,
+    store: WritableStore,
     name: str,
     progress: Progress = no_progress,
     *,
@@ -65,7 +66,7 @@ def publish(
     return manifest
 
 
-def promote(store: ModelStore, name: str, version: str, alias: str) -> AliasState | None:
+def promote(store: WritableStore, name: str, version: str, alias: str) -> AliasState | None:
     """Move an alias onto a version, which new environments load from then on.
 
     Returns:

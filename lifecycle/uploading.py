@@ -14,7 +14,7 @@ from handler.errors import ConflictError, NotInRegistryError
 from handler.registry.manifest import Manifest, ManifestFile
 from handler.registry.names import CHUNK_SIZE, file_key
 from handler.registry.s3 import THREADS, translated
-from handler.registry.store import ModelStore
+from lifecycle.store import WritableStore
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import CompletedPartTypeDef
@@ -24,7 +24,7 @@ Progress = Callable[[str, int], None]
 
 
 def upload_if_absent(
-    store: ModelStore, manifest: Manifest, file: ManifestFile, folder: Path, progress: Progress
+    store: WritableStore, manifest: Manifest, file: ManifestFile, folder: Path, progress: Progress
 ) -> None:
     """Put a file into the bucket unless exactly this file is there."""
     key = file_key(manifest.name, manifest.version, file.path)
@@ -45,7 +45,7 @@ def upload_if_absent(
             raise
 
 
-def put(store: ModelStore, key: str, body: bytes, *, etag: str | None, sha256: str | None = None) -> None:
+def put(store: WritableStore, key: str, body: bytes, *, etag: str | None, sha256: str | None = None) -> None:
     """Write an object where there is none, or where there is still the one with this ETag.
 
     Raises:
@@ -64,7 +64,7 @@ def put(store: ModelStore, key: str, body: bytes, *, etag: str | None, sha256: s
 
 
 def _put_in_parts(
-    store: ModelStore, key: str, path: Path, file: ManifestFile, *, etag: str | None, progress: Progress
+    store: WritableStore, key: str, path: Path, file: ManifestFile, *, etag: str | None, progress: Progress
 ) -> None:
     """Write a large object as `put` does, chunk by chunk, several at once.
 
@@ -104,7 +104,7 @@ def _put_in_parts(
             pool.shutdown()
 
 
-def _head(store: ModelStore, key: str) -> tuple[str, str] | None:
+def _head(store: WritableStore, key: str) -> tuple[str, str] | None:
     """An object's ETag and SHA-256 as S3 keeps it, or None where there is no object.
 
     The SHA-256 of an object put in parts is followed by their number; not everywhere, and it adds nothing to the hash.

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from handler.registry.manifest import Architecture, Manifest, ManifestFile, version_of
 from handler.registry.names import MANIFEST, alias_key, file_key
-from handler.registry.store import ModelStore
+from lifecycle.store import WritableStore
 
 CHUNK_SIZE = 4096
 
@@ -42,7 +42,7 @@ def manifest_of(files: Mapping[str, bytes], name: str = "gpt2") -> Manifest:
     )
 
 
-def put_version(store: ModelStore, files: Mapping[str, bytes], name: str = "gpt2", alias: str = "live") -> Manifest:
+def put_version(store: WritableStore, files: Mapping[str, bytes], name: str = "gpt2", alias: str = "live") -> Manifest:
     """Put a version into the bucket, and an alias onto it."""
     manifest = manifest_of(files, name)
     for path, data in files.items():

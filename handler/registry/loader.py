@@ -1,32 +1,20 @@
-"""From an alias to a model in memory: every file read in ranges, in parallel, each chunk checked as it arrives.
+"""From an alias to a model in memory, every byte of it checked: over the network, or from a copy on the disk."""
 
-Nothing touches the disk. Each file gets one buffer, every chunk is read straight to its place in it, compared with its
-SHA-256 and, where it fails, is truncated or does not match, read again on its own.
-"""
-
-import hashlib
 import mmap
-import random
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
 
-from handler.errors import CorruptModelError, StoreUnavailableError
+from handler.errors import RegistryError
+from handler.registry.cache import LocalCache, LocalCopy
+from handler.registry.chunks import ChunkReader, Filling, persistently
 from handler.registry.manifest import Manifest, ManifestFile
-from handler.registry.s3 import THREADS
-from handler.registry.store import ModelStore
-
-# The longest waits before the attempts that follow the first; each wait is drawn between nothing and that ("full
-# jitter", https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter), so that many environments that
-# start at once do not come back at once.
-_WAITS = (0.1, 0.2, 0.4, 0.8)
-ATTEMPTS = len(_WAITS) + 1
-
-T = TypeVar("T")
+from handler.registry.names import alias_key, file_key
+from handler.registry.store import AliasState, ModelStore
+from handler.registry.wire import Bucket, S3Reader
+from handler.stages import ColdStart
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,50 +24,81 @@ class LoadedModel:
     Attributes:
         manifest: what it is.
         files: the bytes of every file by its name; each starts on a page boundary.
+        alias: what the alias said that led to it.
     """
 
     manifest: Manifest
     files: Mapping[str, memoryview]
+    alias: AliasState
 
 
-class _ChunkMismatchError(CorruptModelError):
-    """A chunk's bytes have another hash than the manifest says: on their way once, or in the store for good."""
+@dataclass(frozen=True, slots=True)
+class ModelSource:
+    """Where a process gets its model from.
 
-
-def load_model(store: ModelStore, name: str, alias: str, *, sleep: Callable[[float], None] = time.sleep) -> LoadedModel:
-    """Load the version an alias points to.
-
-    Args:
-        store: where the model lies.
+    Attributes:
+        bucket: the models bucket.
         name: the model.
         alias: the alias whose version is loaded.
-        sleep: how to wait before trying again.
-
-    Raises:
-        NotInRegistryError: the alias, its version or a file does not exist.
-        AccessDeniedError: the store refuses to hand something out.
-        CorruptModelError: a file has another size or other bytes than the manifest promises, or was replaced.
-        StoreUnavailableError: something could not be had in `ATTEMPTS` attempts.
+        cache: where copies are kept on this machine's disk, if they are.
     """
-    version = _persistently(partial(store.alias, name, alias), sleep).version
-    manifest = _persistently(partial(store.manifest, name, version), sleep)
-    files = {file.path: buffer_of(file.size) for file in manifest.files}
-    pool = ThreadPoolExecutor(THREADS, "load-model")
-    try:
-        etags = list(pool.map(lambda file: _persistently(partial(store.etag, manifest, file), sleep), manifest.files))
-        reads = [
-            pool.submit(_persistently, partial(read, index=index, buffer=files[file.path]), sleep)
-            for file, etag in zip(manifest.files, etags, strict=True)
-            for read in [partial(_read_chunk, store, manifest, file, etag)]
-            for index in range(len(file.chunks))
-        ]
-        wait(reads, return_when=FIRST_EXCEPTION)
-    finally:
-        pool.shutdown(cancel_futures=True)
-    for read in reads:
-        if not read.cancelled():
-            read.result()
-    return LoadedModel(manifest, files)
+
+    bucket: str
+    name: str
+    alias: str
+    cache: LocalCache | None = None
+
+    def load(self, cold_start: ColdStart | None = None, *, sleep: Callable[[float], None] = time.sleep) -> LoadedModel:
+        """Load the version the alias points to.
+
+        The alias itself is asked every time: a copy is used only as long as it is what the alias points to.
+
+        Args:
+            cold_start: told how far it has come.
+            sleep: how to wait before trying again.
+
+        Raises:
+            NotInRegistryError: the alias, its version or a file does not exist.
+            AccessDeniedError: the store refuses to hand something out.
+            CorruptModelError: a file has other bytes than the manifest promises, or was replaced.
+            StoreUnavailableError: something could not be had in `chunks.ATTEMPTS` attempts.
+        """
+        cold_start = cold_start or ColdStart()
+        bucket = Bucket.from_environment(self.bucket)
+        copy = self.cache.find(self.bucket, self.name, self.alias) if self.cache else None
+        with bucket.open() as reader:
+            if copy is not None:
+                key = alias_key(self.name, self.alias)
+                if persistently(partial(reader.is_unchanged, key, copy.alias.etag), sleep):
+                    with suppress(RegistryError):
+                        return self._read_copy(copy, cold_start)
+                    self.cache.evict(copy.manifest.version)  # type: ignore[union-attr]  # it came from there
+            store = ModelStore(reader)
+            state = persistently(partial(store.alias, self.name, self.alias), sleep)
+            manifest = persistently(partial(store.manifest, self.name, state.version), sleep)
+            files = {file.path: buffer_of(file.size) for file in manifest.files}
+            cold_start.reached("first_range")
+            Filling(
+                manifest,
+                files,
+                lambda: _RemoteChunks(bucket.open(), manifest),
+                persistently=partial(persistently, sleep=sleep),
+                cold_start=cold_start,
+            ).run(_RemoteChunks(reader, manifest))
+        return LoadedModel(manifest, files, state)
+
+    def keep(self, model: LoadedModel) -> bool:
+        """Leave a copy for the next process on this machine; False where that cannot be."""
+        return self.cache is not None and self.cache.keep(
+            self.bucket, self.alias, model.alias, model.manifest, model.files
+        )
+
+    @staticmethod
+    def _read_copy(copy: LocalCopy, cold_start: ColdStart) -> LoadedModel:
+        files = {file.path: buffer_of(file.size) for file in copy.manifest.files}
+        # One attempt: a disk that fails once, or holds a wrong byte, is not asked again.
+        Filling(copy.manifest, files, lambda: copy, persistently=lambda read: read(), cold_start=cold_start).run(copy)
+        return LoadedModel(copy.manifest, files, copy.alias)
 
 
 def buffer_of(size: int) -> memoryview:
@@ -93,23 +112,19 @@ def buffer_of(size: int) -> memoryview:
     return memoryview(pages)
 
 
-def _read_chunk(
-    store: ModelStore, manifest: Manifest, file: ManifestFile, etag: str, *, index: int, buffer: memoryview
-) -> None:
-    """Read one chunk of a file to its place in the file's buffer and check it."""
-    start = index * manifest.chunk_size
-    chunk = buffer[start : start + manifest.chunk_size]
-    store.read_range(manifest, file, etag, start, chunk)
-    if hashlib.sha256(chunk).hexdigest() != file.chunks[index]:
-        where = f"{manifest.name} {manifest.version}: {file.path}, bytes {start} to {start + len(chunk) - 1}"
-        raise _ChunkMismatchError(f"{where} do not have the SHA-256 {file.chunks[index]} their manifest says")
+class _RemoteChunks(AbstractContextManager[ChunkReader]):
+    """The chunks of a version's files in the bucket."""
 
+    def __init__(self, reader: S3Reader, manifest: Manifest) -> None:
+        self._reader = reader
+        self._manifest = manifest
 
-def _persistently(attempt: Callable[[], T], sleep: Callable[[float], None]) -> T:
-    """Make up to `ATTEMPTS` attempts at what may go better the next time, with growing random waits in between."""
-    for longest in _WAITS:
-        try:
-            return attempt()
-        except (StoreUnavailableError, _ChunkMismatchError):
-            sleep(random.uniform(0, longest))
-    return attempt()
+    def __exit__(self, *_: object) -> None:
+        self._reader.close()
+
+    def read_chunk(
+        self, file: ManifestFile, start: int, into: memoryview, *, etag: str | None, begun: Callable[[str], None]
+    ) -> None:
+        """Fill a buffer with a file from byte `start` on; see `ChunkReader`."""
+        key = file_key(self._manifest.name, self._manifest.version, file.path)
+        self._reader.read_range(key, start, into, size=file.size, etag=etag, begun=begun)

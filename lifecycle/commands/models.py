@@ -11,7 +11,7 @@ from rich.table import Column, Table
 from typer import Argument, Option
 
 if TYPE_CHECKING:
-    from handler.registry.store import ModelStore
+    from lifecycle.store import WritableStore
 
 Bucket = Annotated[str, Option(envvar="MODELS_BUCKET", help="S3 bucket of the models.")]
 _COLUMNS = ("model", "version", "aliases", "created", "parameters", "type", "source")
@@ -147,8 +147,8 @@ def list_(*, bucket: Bucket) -> None:
     Console().print(table if table.row_count else f"{escape(bucket)} holds no published model")
 
 
-def _store(bucket: str) -> "ModelStore":
+def _store(bucket: str) -> "WritableStore":
     from handler.registry.s3 import s3_client  # noqa: PLC0415
-    from handler.registry.store import ModelStore  # noqa: PLC0415
+    from lifecycle.store import WritableStore  # noqa: PLC0415
 
-    return ModelStore(s3_client(attempts=5), bucket)
+    return WritableStore(s3_client(attempts=5), bucket)

@@ -16,7 +16,7 @@ from moto.server import ThreadedMotoServer
 
 from handler.api.keys import hash_key
 from handler.registry.s3 import s3_client
-from handler.registry.store import ModelStore
+from lifecycle.store import WritableStore
 
 BUCKET = "models"
 TABLE = "keys"
@@ -36,7 +36,7 @@ class Cloud:
     """
 
     endpoint: str
-    store: ModelStore
+    store: WritableStore
 
     def environment(self, model: str, *, host: str = "127.0.0.1") -> dict[str, str]:
         """The variables of a process that serves `model` from here.
@@ -76,7 +76,7 @@ def embedded_cloud(address: str = "127.0.0.1") -> Iterator[Cloud]:
         s3 = s3_client()
         s3.create_bucket(Bucket=BUCKET)
         _create_keys_table()
-        yield Cloud(endpoint, ModelStore(s3, BUCKET))
+        yield Cloud(endpoint, WritableStore(s3, BUCKET))
     finally:
         os.environ.clear()
         os.environ.update(before)

@@ -7,13 +7,13 @@ from rich.console import Console
 
 from handler.registry.manifest import version_of
 from handler.registry.names import model_name
-from handler.registry.store import ModelStore
 from lifecycle.checkpoint import PROVENANCE, read_checkpoint
 from lifecycle.hub import HubUnreachableError
 from lifecycle.importing import import_model
 from lifecycle.publishing import describe_files, promote, publish
 from lifecycle.quality import QualityError, passed_evaluation
 from lifecycle.quantizing import quantize
+from lifecycle.store import WritableStore
 
 DEMO = Path(__file__).parent.parent / "demo"
 
@@ -22,7 +22,7 @@ CACHE = Path(".cache/models")
 PACKED = Path(".cache/packed")
 
 
-def publish_source(source: str, store: ModelStore, console: Console) -> str:
+def publish_source(source: str, store: WritableStore, console: Console) -> str:
     """Publish a model and make it live.
 
     Args:

@@ -1,24 +1,36 @@
-"""An S3 of moto's in this process."""
+"""An S3 of moto's, behind a real port: what reads from it does so over real connections."""
 
 from collections.abc import Iterator
+from urllib.request import Request, urlopen
 
 import pytest
-from moto import mock_aws
+from moto.server import ThreadedMotoServer
 
 from handler.registry.s3 import s3_client
-from handler.registry.store import ModelStore
+from lifecycle.store import WritableStore
+
+
+@pytest.fixture(scope="session")
+def moto_server() -> Iterator[str]:
+    """moto in place of AWS: its address."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
 
 
 @pytest.fixture
-def aws() -> Iterator[None]:
-    """moto in place of AWS."""
-    with mock_aws():
-        yield
+def aws(moto_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The same, empty, with the environment pointing to it."""
+    urlopen(Request(f"{moto_server}/moto-api/reset", method="POST")).close()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", moto_server)
+    return moto_server
 
 
 @pytest.fixture
-def store(aws: None) -> ModelStore:
+def store(aws: str) -> WritableStore:
     """An empty models bucket."""
     client = s3_client()
     client.create_bucket(Bucket="models-bucket")
-    return ModelStore(client, "models-bucket")
+    return WritableStore(client, "models-bucket")

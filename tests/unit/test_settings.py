@@ -28,6 +28,7 @@ def test_defaults(environment: pytest.MonkeyPatch) -> None:
         "max_n": 16,
         "max_body_bytes": 1_000_000,
         "kv_cache_mb": 600,
+        "cache_mb": 0,
         "threads": 0,
     }
 

@@ -9,8 +9,8 @@ import boto3
 import pytest
 
 from handler.api.keys import KeysTable
-from handler.registry.store import ModelStore
 from lifecycle import cli
+from lifecycle.store import WritableStore
 from tests.checkpoints import checkpoint, old_style
 
 
@@ -25,14 +25,14 @@ def lifecycle(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
 
 
 @pytest.fixture(autouse=True)
-def environment(monkeypatch: pytest.MonkeyPatch, store: ModelStore) -> None:
+def environment(monkeypatch: pytest.MonkeyPatch, store: WritableStore) -> None:
     monkeypatch.setenv("MODELS_BUCKET", store.bucket)
     monkeypatch.setenv("KEYS_TABLE", "api-keys")
     monkeypatch.setenv("COLUMNS", "200")
 
 
 def test_from_a_folder_to_a_live_model(
-    tmp_path: Path, store: ModelStore, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, store: WritableStore, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     old_style(tmp_path / "source")
     assert lifecycle(monkeypatch, "import", tmp_path / "source", "--out", tmp_path / "out") == 0
@@ -62,7 +62,7 @@ def test_from_a_folder_to_a_live_model(
 
 
 def test_an_empty_bucket_is_told(
-    store: ModelStore, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    store: WritableStore, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert lifecycle(monkeypatch, "list") == 0
     assert capsys.readouterr().out == "models-bucket holds no published model\n"

@@ -9,11 +9,11 @@ import pytest
 
 from handler.errors import AccessDeniedError, InvalidRequestError, StoreUnavailableError
 from handler.registry.s3 import s3_client
-from handler.registry.store import ModelStore
 from lifecycle.commands.deploy import deploy as command
 from lifecycle.deploying import Sam, check_account, deploy, find_stack
 from lifecycle.keys import KeyRegistry
 from lifecycle.local.models import DEMO
+from lifecycle.store import WritableStore
 
 # What deploying reads of template.yaml: its outputs, and parameters that remember what they were.
 TEMPLATE = {
@@ -59,7 +59,7 @@ class FakeBuilder:
     def deploy(self, stack: str, parameters: Mapping[str, str]) -> None:
         cloud = boto3.client("cloudformation")
         before = find_stack(stack)
-        live = [] if before is None else ModelStore(s3_client(), before.models_bucket).models()
+        live = [] if before is None else WritableStore(s3_client(), before.models_bucket).models()
         self.deployments.append((dict(parameters), list(live)))
         values = {**(before.parameters if before else {}), **parameters}
         change = cloud.create_stack if before is None else cloud.update_stack
@@ -87,7 +87,7 @@ def test_first_deployment_comes_before_the_model_and_makes_a_key() -> None:
     [(parameters, live)] = builder.deployments
     assert without_name(parameters) == {"ModelName": "demo", "SnapStart": "false"}
     assert live == []
-    store = ModelStore(s3_client(), deployed.models_bucket)
+    store = WritableStore(s3_client(), deployed.models_bucket)
     assert store.aliases("demo")["live"].version == store.versions("demo")[0]
     assert deployed.api_url == "https://api.example"
     assert deployed.new_key is not None
@@ -115,7 +115,7 @@ def test_later_deployment_comes_after_the_model_and_keeps_keys_and_settings() ->
     assert without_name(builder.deployments[1][0]) == {"ModelName": "demo"}
     assert builder.deployments[1][1] == ["demo"]
     assert second.parameters["ModelAlias"] == "canary"
-    assert list(ModelStore(s3_client(), second.models_bucket).aliases("demo")) == ["canary"]
+    assert list(WritableStore(s3_client(), second.models_bucket).aliases("demo")) == ["canary"]
     assert second.new_key is None
     assert len(KeyRegistry(first.keys_table).list()) == 1
 

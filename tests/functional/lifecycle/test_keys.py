@@ -15,7 +15,7 @@ TABLE = "api-keys"
 
 
 @pytest.fixture
-def table(aws: None) -> DynamoDBClient:
+def table(aws: str) -> DynamoDBClient:
     """The keys table, as the template makes it."""
     client: DynamoDBClient = boto3.client("dynamodb")
     client.create_table(
@@ -88,6 +88,6 @@ def test_a_key_has_a_label(table: DynamoDBClient, label: str) -> None:
     assert refused.value.param == "label"
 
 
-def test_a_table_that_is_missing_is_told(aws: None) -> None:
+def test_a_table_that_is_missing_is_told(aws: str) -> None:
     with pytest.raises(KeysUnavailableError, match=r"The keys table 'nowhere' cannot be used: .*ResourceNotFound"):
         KeyRegistry("nowhere").list()

@@ -4,18 +4,21 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from botocore.exceptions import ClientError, ConnectionClosedError
 
 from handler.errors import ConflictError, CorruptModelError, InvalidRequestError, NotInRegistryError, RegistryError
-from handler.registry.loader import load_model
+from handler.registry.loader import ModelSource
 from handler.registry.names import CHUNK_SIZE, MANIFEST, file_key
-from handler.registry.store import AliasState, ModelStore
 from lifecycle.checkpoint import Checkpoint
 from lifecycle.publishing import promote, publish
+from lifecycle.store import WritableStore
 from tests.checkpoints import checkpoint
+
+if TYPE_CHECKING:
+    from handler.registry.store import AliasState
 
 
 @pytest.fixture
@@ -31,7 +34,7 @@ def large(tmp_path: Path) -> Checkpoint:
     return made
 
 
-def objects(store: ModelStore) -> dict[str, str]:
+def objects(store: WritableStore) -> dict[str, str]:
     """Every key in the bucket with its ETag."""
     pages = store.client.get_paginator("list_objects_v2").paginate(Bucket=store.bucket)
     return {item["Key"]: item["ETag"] for page in pages for item in page.get("Contents", ())}
@@ -66,19 +69,19 @@ class MeddledClient:
         return call
 
 
-def meddled(store: ModelStore, method: str, number: int, meddle: Any, *, after: bool = False) -> ModelStore:
-    return ModelStore(MeddledClient(store.client, method, number, meddle, after=after), store.bucket)  # type: ignore[arg-type]
+def meddled(store: WritableStore, method: str, number: int, meddle: Any, *, after: bool = False) -> WritableStore:
+    return WritableStore(MeddledClient(store.client, method, number, meddle, after=after), store.bucket)  # type: ignore[arg-type]
 
 
 def interrupt() -> None:
     raise InterruptedPublisherError
 
 
-def test_what_is_published_and_promoted_is_loaded(store: ModelStore, small: Checkpoint) -> None:
+def test_what_is_published_and_promoted_is_loaded(store: WritableStore, small: Checkpoint) -> None:
     manifest = publish(small.folder, store, "tiny")
     assert promote(store, "tiny", manifest.version, "live") is None
 
-    model = load_model(store, "tiny", "live")
+    model = ModelSource(store.bucket, "tiny", "live").load()
     assert model.manifest == manifest
     assert {path: bytes(data) for path, data in model.files.items()} == {
         path: (small.folder / path).read_bytes() for path in small.files
@@ -87,7 +90,7 @@ def test_what_is_published_and_promoted_is_loaded(store: ModelStore, small: Chec
     assert manifest.architecture == small.architecture
 
 
-def test_a_large_file_is_put_in_parts(store: ModelStore, large: Checkpoint) -> None:
+def test_a_large_file_is_put_in_parts(store: WritableStore, large: Checkpoint) -> None:
     progress: Counter[str] = Counter()
     manifest = publish(large.folder, store, "large", lambda what, size: progress.update({what: size}))
     weights = next(file for file in manifest.files if file.path == "model.safetensors")
@@ -97,10 +100,13 @@ def test_a_large_file_is_put_in_parts(store: ModelStore, large: Checkpoint) -> N
     assert progress == {"hash": total, "upload": total}
 
     promote(store, "large", manifest.version, "live")
-    assert load_model(store, "large", "live").files[weights.path] == (large.folder / weights.path).read_bytes()
+    assert (
+        ModelSource(store.bucket, "large", "live").load().files[weights.path]
+        == (large.folder / weights.path).read_bytes()
+    )
 
 
-def test_publishing_again_changes_nothing(store: ModelStore, large: Checkpoint) -> None:
+def test_publishing_again_changes_nothing(store: WritableStore, large: Checkpoint) -> None:
     manifest = publish(large.folder, store, "large")
     before = objects(store)
     read_only = meddled(store, "upload_part", 1, interrupt)
@@ -108,7 +114,7 @@ def test_publishing_again_changes_nothing(store: ModelStore, large: Checkpoint) 
     assert objects(store) == before
 
 
-def test_other_content_is_another_version(store: ModelStore, small: Checkpoint, tmp_path: Path) -> None:
+def test_other_content_is_another_version(store: WritableStore, small: Checkpoint, tmp_path: Path) -> None:
     first = publish(small.folder, store, "tiny")
     second = publish(checkpoint(tmp_path / "other", seed=1).folder, store, "tiny")
     assert store.versions("tiny") == sorted([first.version, second.version])
@@ -117,7 +123,7 @@ def test_other_content_is_another_version(store: ModelStore, small: Checkpoint, 
 
 @pytest.mark.parametrize("number", [1, 2, 3, 4])  # config, generation config, tokenizer, manifest
 def test_a_half_published_version_is_not_there_until_it_is_completed(
-    store: ModelStore, large: Checkpoint, number: int
+    store: WritableStore, large: Checkpoint, number: int
 ) -> None:
     with pytest.raises(InterruptedPublisherError):
         publish(large.folder, meddled(store, "put_object", number, interrupt), "large")
@@ -126,17 +132,17 @@ def test_a_half_published_version_is_not_there_until_it_is_completed(
     manifest = publish(large.folder, store, "large")
     assert store.versions("large") == [manifest.version]
     promote(store, "large", manifest.version, "live")
-    assert load_model(store, "large", "live").manifest == manifest
+    assert ModelSource(store.bucket, "large", "live").load().manifest == manifest
 
 
-def test_an_interrupted_upload_in_parts_leaves_none(store: ModelStore, large: Checkpoint) -> None:
+def test_an_interrupted_upload_in_parts_leaves_none(store: WritableStore, large: Checkpoint) -> None:
     with pytest.raises(InterruptedPublisherError):
         publish(large.folder, meddled(store, "upload_part", 2, interrupt), "large")
     assert "Uploads" not in store.client.list_multipart_uploads(Bucket=store.bucket)
     publish(large.folder, store, "large")
 
 
-def test_a_damaged_object_of_a_version_is_mended_by_publishing_again(store: ModelStore, small: Checkpoint) -> None:
+def test_a_damaged_object_of_a_version_is_mended_by_publishing_again(store: WritableStore, small: Checkpoint) -> None:
     manifest = publish(small.folder, store, "tiny")
     key = file_key("tiny", manifest.version, "model.safetensors")
     whole = (small.folder / "model.safetensors").read_bytes()
@@ -145,12 +151,12 @@ def test_a_damaged_object_of_a_version_is_mended_by_publishing_again(store: Mode
 
     assert publish(small.folder, store, "tiny") == manifest
     promote(store, "tiny", manifest.version, "live")
-    assert load_model(store, "tiny", "live").files["model.safetensors"] == whole
+    assert ModelSource(store.bucket, "tiny", "live").load().files["model.safetensors"] == whole
 
 
 @pytest.mark.parametrize(("method", "number"), [("head_object", 1), ("put_object", 2), ("put_object", 4)])
 def test_two_publishers_of_the_same_content_agree(
-    store: ModelStore, large: Checkpoint, method: str, number: int
+    store: WritableStore, large: Checkpoint, method: str, number: int
 ) -> None:
     """One is overtaken by the other: before it began, between two files, just before its manifest."""
     theirs = []
@@ -161,14 +167,14 @@ def test_two_publishers_of_the_same_content_agree(
     assert store.versions("large") == [ours.version]
 
 
-def test_an_upload_in_parts_that_is_overtaken_is_let_go(store: ModelStore, large: Checkpoint) -> None:
+def test_an_upload_in_parts_that_is_overtaken_is_let_go(store: WritableStore, large: Checkpoint) -> None:
     overtaken = meddled(store, "complete_multipart_upload", 1, lambda: publish(large.folder, store, "large"))
     manifest = publish(large.folder, overtaken, "large")
     assert store.versions("large") == [manifest.version]
     assert "Uploads" not in store.client.list_multipart_uploads(Bucket=store.bucket)
 
 
-def test_many_publishers_at_once_make_one_version(store: ModelStore, small: Checkpoint) -> None:
+def test_many_publishers_at_once_make_one_version(store: WritableStore, small: Checkpoint) -> None:
     start = Barrier(6)
 
     def run(_: int) -> str:
@@ -181,7 +187,9 @@ def test_many_publishers_at_once_make_one_version(store: ModelStore, small: Chec
     assert len(objects(store)) == len(small.files) + 1
 
 
-def test_an_object_that_somebody_changes_at_the_same_time_is_a_conflict(store: ModelStore, small: Checkpoint) -> None:
+def test_an_object_that_somebody_changes_at_the_same_time_is_a_conflict(
+    store: WritableStore, small: Checkpoint
+) -> None:
     key = file_key("tiny", publish(small.folder, store, "tiny").version, "config.json")
     store.client.delete_object(Bucket=store.bucket, Key=key)
     overtaken = meddled(
@@ -191,32 +199,32 @@ def test_an_object_that_somebody_changes_at_the_same_time_is_a_conflict(store: M
         publish(small.folder, overtaken, "tiny")
 
 
-def test_a_manifest_that_is_damaged_is_told(store: ModelStore, small: Checkpoint) -> None:
+def test_a_manifest_that_is_damaged_is_told(store: WritableStore, small: Checkpoint) -> None:
     manifest = publish(small.folder, store, "tiny")
     store.client.put_object(Bucket=store.bucket, Key=file_key("tiny", manifest.version, MANIFEST), Body=b"{")
     with pytest.raises(CorruptModelError, match=r"manifest\.json: manifest: not JSON"):
         publish(small.folder, store, "tiny")
 
 
-def test_a_checkpoint_that_is_not_sound_is_not_published(store: ModelStore, small: Checkpoint) -> None:
+def test_a_checkpoint_that_is_not_sound_is_not_published(store: WritableStore, small: Checkpoint) -> None:
     (small.folder / "tokenizer.json").unlink()
     with pytest.raises(CorruptModelError, match=r"tokenizer\.json is missing"):
         publish(small.folder, store, "tiny")
     assert objects(store) == {}
 
 
-def test_a_name_that_is_none_is_refused(store: ModelStore, small: Checkpoint) -> None:
+def test_a_name_that_is_none_is_refused(store: WritableStore, small: Checkpoint) -> None:
     with pytest.raises(InvalidRequestError, match=r"name must match .*, not 'Tiny!'"):
         publish(small.folder, store, "Tiny!")
     assert objects(store) == {}
 
 
-def test_a_bucket_that_does_not_exist_is_told(store: ModelStore, small: Checkpoint) -> None:
+def test_a_bucket_that_does_not_exist_is_told(store: WritableStore, small: Checkpoint) -> None:
     with pytest.raises(RegistryError, match=r"s3://nowhere-at-all/models/tiny/.*NoSuchBucket"):
-        publish(small.folder, ModelStore(store.client, "nowhere-at-all"), "tiny")
+        publish(small.folder, WritableStore(store.client, "nowhere-at-all"), "tiny")
 
 
-def test_an_alias_moves_from_version_to_version(store: ModelStore, small: Checkpoint, tmp_path: Path) -> None:
+def test_an_alias_moves_from_version_to_version(store: WritableStore, small: Checkpoint, tmp_path: Path) -> None:
     first = publish(small.folder, store, "tiny").version
     second = publish(checkpoint(tmp_path / "other", seed=1).folder, store, "tiny").version
     assert promote(store, "tiny", first, "live") is None
@@ -229,7 +237,7 @@ def test_an_alias_moves_from_version_to_version(store: ModelStore, small: Checkp
     }
 
 
-def test_promoting_what_is_live_writes_nothing(store: ModelStore, small: Checkpoint) -> None:
+def test_promoting_what_is_live_writes_nothing(store: WritableStore, small: Checkpoint) -> None:
     version = publish(small.folder, store, "tiny").version
     promote(store, "tiny", version, "live")
     read_only = meddled(store, "put_object", 1, interrupt)
@@ -238,7 +246,7 @@ def test_promoting_what_is_live_writes_nothing(store: ModelStore, small: Checkpo
 
 @pytest.mark.parametrize("before", [False, True], ids=["new alias", "alias there"])
 def test_of_two_promoters_one_wins_and_the_other_hears_of_it(
-    store: ModelStore, small: Checkpoint, tmp_path: Path, *, before: bool
+    store: WritableStore, small: Checkpoint, tmp_path: Path, *, before: bool
 ) -> None:
     versions = [publish(checkpoint(tmp_path / f"c{i}", seed=i).folder, store, "tiny").version for i in range(3)]
     if before:
@@ -254,7 +262,7 @@ def test_of_two_promoters_one_wins_and_the_other_hears_of_it(
     assert store.alias("tiny", "live").version == versions[1]
 
 
-def test_a_write_whose_answer_was_lost_is_no_conflict(store: ModelStore, small: Checkpoint) -> None:
+def test_a_write_whose_answer_was_lost_is_no_conflict(store: WritableStore, small: Checkpoint) -> None:
     """boto3 sends the write again, and S3 refuses it because it was already done."""
     version = publish(small.folder, store, "tiny").version
 
@@ -268,7 +276,7 @@ def test_a_write_whose_answer_was_lost_is_no_conflict(store: ModelStore, small: 
     assert store.alias("tiny", "live").version == version
 
 
-def test_a_version_that_is_not_published_cannot_be_promoted(store: ModelStore, small: Checkpoint) -> None:
+def test_a_version_that_is_not_published_cannot_be_promoted(store: WritableStore, small: Checkpoint) -> None:
     publish(small.folder, store, "tiny")
     with pytest.raises(NotInRegistryError, match=r"versions/v0123456789abcdef/manifest\.json does not exist"):
         promote(store, "tiny", "v0123456789abcdef", "live")
@@ -277,7 +285,7 @@ def test_a_version_that_is_not_published_cannot_be_promoted(store: ModelStore, s
     assert store.aliases("tiny") == {}
 
 
-def test_a_version_with_a_missing_file_cannot_be_promoted(store: ModelStore, small: Checkpoint) -> None:
+def test_a_version_with_a_missing_file_cannot_be_promoted(store: WritableStore, small: Checkpoint) -> None:
     version = publish(small.folder, store, "tiny").version
     store.client.delete_object(Bucket=store.bucket, Key=file_key("tiny", version, "tokenizer.json"))
     with pytest.raises(NotInRegistryError, match=r"tokenizer\.json does not exist"):
@@ -285,7 +293,7 @@ def test_a_version_with_a_missing_file_cannot_be_promoted(store: ModelStore, sma
     assert store.aliases("tiny") == {}
 
 
-def test_a_connection_that_breaks_is_told(store: ModelStore, small: Checkpoint) -> None:
+def test_a_connection_that_breaks_is_told(store: WritableStore, small: Checkpoint) -> None:
     def broken() -> None:
         raise ConnectionClosedError(endpoint_url="https://s3")
 

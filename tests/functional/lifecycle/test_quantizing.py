@@ -8,12 +8,12 @@ import pytest
 
 from handler.errors import InvalidRequestError
 from handler.inference.build import build_backend
-from handler.registry.loader import load_model
-from handler.registry.store import ModelStore
+from handler.registry.loader import ModelSource
 from lifecycle.checkpoint import PROVENANCE, WEIGHTS, Checkpoint, read_checkpoint, read_json, write_json
 from lifecycle.publishing import describe_files, promote, publish
 from lifecycle.quality import QualityError
 from lifecycle.quantizing import quantize
+from lifecycle.store import WritableStore
 from tests.checkpoints import checkpoint
 
 
@@ -84,7 +84,7 @@ def test_what_is_packed_already_or_in_the_way_is_refused(packed: Checkpoint, pla
 
 @pytest.mark.native
 def test_a_packed_version_is_published_loaded_and_served(
-    store: ModelStore, packed: Checkpoint, plain: Checkpoint
+    store: WritableStore, packed: Checkpoint, plain: Checkpoint
 ) -> None:
     before = publish(plain.folder, store, "tiny")
     manifest = publish(packed.folder, store, "tiny")
@@ -92,19 +92,21 @@ def test_a_packed_version_is_published_loaded_and_served(
     assert (manifest.layout, manifest.dtype) == ("packed-int8-v1", "U8")
     assert manifest.derived_from == before.version
     assert manifest.evaluation["quantization"] == figures(packed)
-    _, backend = build_backend(load_model(store, "tiny", "live").files, engine="native", kv_cache_mb=10, threads=1)
+    _, backend = build_backend(
+        ModelSource(store.bucket, "tiny", "live").load().files, engine="native", kv_cache_mb=10, threads=1
+    )
     assert backend.name.startswith("native-int8-")
     backend.close()
 
 
-def test_a_version_that_lost_too_much_is_refused(store: ModelStore, packed: Checkpoint) -> None:
+def test_a_version_that_lost_too_much_is_refused(store: WritableStore, packed: Checkpoint) -> None:
     with_figures(packed, perplexity_rise=0.0123)
     with pytest.raises(QualityError, match=r"raised the perplexity by 1\.23%, and at most 1\.00% is published"):
         publish(packed.folder, store, "tiny")
     assert store.models() == []
 
 
-def test_another_limit_stands_in_the_manifest(store: ModelStore, packed: Checkpoint) -> None:
+def test_another_limit_stands_in_the_manifest(store: WritableStore, packed: Checkpoint) -> None:
     with_figures(packed, perplexity_rise=0.0123)
     manifest = publish(packed.folder, store, "tiny", max_perplexity_rise=0.02)
     assert manifest.evaluation["quantization"]["max_perplexity_rise"] == 0.02
@@ -113,19 +115,19 @@ def test_another_limit_stands_in_the_manifest(store: ModelStore, packed: Checkpo
 
 
 @pytest.mark.parametrize("rise", [None, "0.001", float("nan")])
-def test_figures_that_are_none_are_refused(store: ModelStore, packed: Checkpoint, rise: object) -> None:
+def test_figures_that_are_none_are_refused(store: WritableStore, packed: Checkpoint, rise: object) -> None:
     with_figures(packed, perplexity_rise=rise)
     with pytest.raises(QualityError):
         publish(packed.folder, store, "tiny")
 
 
-def test_figures_of_other_weights_are_refused(store: ModelStore, packed: Checkpoint) -> None:
+def test_figures_of_other_weights_are_refused(store: WritableStore, packed: Checkpoint) -> None:
     with_figures(packed, weights_sha256="0" * 64)
     with pytest.raises(QualityError, match="those of other weights"):
         publish(packed.folder, store, "tiny")
 
 
-def test_a_packed_checkpoint_without_figures_is_refused(store: ModelStore, packed: Checkpoint) -> None:
+def test_a_packed_checkpoint_without_figures_is_refused(store: WritableStore, packed: Checkpoint) -> None:
     provenance = read_json(packed.folder / PROVENANCE)
     del provenance["evaluation"]["quantization"]
     (packed.folder / PROVENANCE).write_text(json.dumps(provenance), encoding="utf-8")

@@ -7,7 +7,10 @@ from threading import Thread
 
 import boto3
 from botocore.config import Config
+from botocore.credentials import Credentials
 from mypy_boto3_s3 import S3Client
+
+from handler.registry.wire import Bucket, S3Reader
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -38,27 +41,32 @@ class _Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def answering(status: int, body: bytes, **headers: str) -> Iterator[S3Client]:
-    """A client of a server that gives this answer to everything; `Content_Length` may promise more than there is."""
+def answering(status: int, body: bytes, **headers: str) -> Iterator[str]:
+    """The address of a server that gives this answer to everything; `Content_Length` may promise more than there is."""
     server = _Server(status, {name.replace("_", "-"): value for name, value in headers.items()}, body)
     thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
-        yield client_of(server.server_address[1])
+        yield f"http://127.0.0.1:{server.server_address[1]}"
     finally:
         server.shutdown()
         thread.join()
         server.server_close()
 
 
-def client_of(port: int) -> S3Client:
-    """A client that tries once, with credentials that open nothing."""
+def client_of(address: str) -> S3Client:
+    """A client of the SDK's that tries once, with credentials that open nothing."""
     client: S3Client = boto3.client(
         "s3",
-        endpoint_url=f"http://127.0.0.1:{port}",
+        endpoint_url=address,
         region_name="us-east-1",
         aws_access_key_id="testing",
         aws_secret_access_key="testing",
         config=Config(retries={"total_max_attempts": 1}, connect_timeout=1, read_timeout=1),
     )
     return client
+
+
+def reader_of(address: str) -> S3Reader:
+    """The registry's own reader of a bucket there."""
+    return Bucket("bucket", f"{address}/bucket", "us-east-1", Credentials("testing", "testing")).open()

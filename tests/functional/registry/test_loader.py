@@ -1,218 +1,136 @@
-"""The loader: the right bytes or a clear error, whatever happens on the way."""
+"""From an alias to a model, over real connections to moto's S3, and from the copy on the disk."""
 
 import threading
-from collections import Counter
-from collections.abc import Callable
-from io import BytesIO
-from typing import Any
+from pathlib import Path
 
 import pytest
-from botocore.exceptions import ClientError, ConnectionClosedError, ReadTimeoutError
-from botocore.response import StreamingBody
 
-from handler.errors import AccessDeniedError, CorruptModelError, NotInRegistryError, StoreUnavailableError
-from handler.registry.loader import ATTEMPTS, load_model
+from handler.errors import AccessDeniedError, CorruptModelError, NotInRegistryError, RegistryError
+from handler.registry.cache import LocalCache
+from handler.registry.loader import LoadedModel, ModelSource
 from handler.registry.names import alias_key, file_key
-from handler.registry.store import ModelStore
+from lifecycle.store import WritableStore
 from tests.manifests import CHUNK_SIZE, put_version
 
 WEIGHTS = b"".join(number.to_bytes(4, "little") for number in range(10_000))  # 40,000 bytes, 10 chunks, no two alike
 FILES = {"config.json": b"{}", "model.safetensors": WEIGHTS, "tokenizer.json": bytes(CHUNK_SIZE)}
 
-Answer = dict[str, Any]
-Fault = Callable[[Answer], Answer]
+
+def load(alias: str = "live", cache: LocalCache | None = None, name: str = "gpt2") -> LoadedModel:
+    return ModelSource("models-bucket", name, alias, cache).load(sleep=lambda _seconds: None)
 
 
-class FaultyClient:
-    """A client whose ranged reads meet faults: the n-th read of a range meets the n-th of its faults, then none."""
-
-    def __init__(self, client: Any, faults: dict[str, list[Fault]]) -> None:
-        self._client = client
-        self._faults = faults
-        self._lock = threading.Lock()
-        self.reads: Counter[tuple[str, str]] = Counter()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._client, name)
-
-    def get_object(self, **request: Any) -> Answer:
-        answer: Answer = self._client.get_object(**request)
-        if "Range" not in request:
-            return answer
-        with self._lock:
-            self.reads[request["Key"].rpartition("/")[2], request["Range"]] += 1
-            faults = self._faults.get(request["Range"], [])
-            fault = faults.pop(0) if faults else None
-        return fault(answer) if fault else answer
+def contents(model: LoadedModel) -> dict[str, bytes]:
+    return {path: bytes(data) for path, data in model.files.items()}
 
 
-def slow_down(answer: Answer) -> Answer:
-    raise ClientError({"Error": {"Code": "SlowDown"}, "ResponseMetadata": {"HTTPStatusCode": 503}}, "GetObject")  # type: ignore[typeddict-item]
-
-
-def access_denied(answer: Answer) -> Answer:
-    raise ClientError({"Error": {"Code": "AccessDenied"}, "ResponseMetadata": {"HTTPStatusCode": 403}}, "GetObject")  # type: ignore[typeddict-item]
-
-
-def connection_closed(answer: Answer) -> Answer:
-    raise ConnectionClosedError(endpoint_url="https://s3")
-
-
-def times_out_in_the_body(answer: Answer) -> Answer:
-    class Hanging(BytesIO):
-        def readinto(self, buffer: Any) -> int:
-            raise ReadTimeoutError(endpoint_url="https://s3")
-
-    return answer | {"Body": Hanging()}
-
-
-def truncated(answer: Answer) -> Answer:
-    data = answer["Body"].read()
-    return answer | {"Body": StreamingBody(BytesIO(data[:-1]), len(data))}
-
-
-def one_bit_flipped(answer: Answer) -> Answer:
-    data = bytearray(answer["Body"].read())
-    data[len(data) // 2] ^= 1
-    return answer | {"Body": StreamingBody(BytesIO(bytes(data)), len(data))}
-
-
-TRANSIENT = [slow_down, connection_closed, times_out_in_the_body, truncated, one_bit_flipped]
-RANGE = f"bytes={3 * CHUNK_SIZE}-{4 * CHUNK_SIZE - 1}"  # the fourth chunk of the weights
-
-
-def faulty(store: ModelStore, *faults: Fault) -> tuple[ModelStore, FaultyClient]:
-    client = FaultyClient(store.client, {RANGE: list(faults)})
-    return ModelStore(client, store.bucket), client  # type: ignore[arg-type]
-
-
-def test_every_file_arrives_whole(store: ModelStore) -> None:
+def test_every_file_arrives_whole(store: WritableStore) -> None:
     manifest = put_version(store, FILES)
-    model = load_model(store, "gpt2", "live")
-    assert model.manifest == manifest
-    assert {path: bytes(data) for path, data in model.files.items()} == FILES
+    model = load()
+    assert (model.manifest, contents(model)) == (manifest, FILES)
+    assert [thread.name for thread in threading.enumerate() if thread.name.startswith("load-model")] == []
 
 
-def test_every_chunk_is_read_once_and_in_its_own_request(store: ModelStore) -> None:
-    put_version(store, FILES)
-    reading, client = faulty(store)
-    load_model(reading, "gpt2", "live")
-    assert sum(client.reads.values()) == len(client.reads) == 12
-    assert ("model.safetensors", "bytes=36864-39999") in client.reads  # the last one ends where the file does
-
-
-@pytest.mark.parametrize("fault", TRANSIENT)
-def test_a_chunk_that_fails_once_is_read_again_alone(store: ModelStore, fault: Fault) -> None:
-    put_version(store, FILES)
-    reading, client = faulty(store, fault)
-    waits: list[float] = []
-    model = load_model(reading, "gpt2", "live", sleep=waits.append)
-    assert {path: bytes(data) for path, data in model.files.items()} == FILES
-    assert {request: count for request, count in client.reads.items() if count > 1} == {("model.safetensors", RANGE): 2}
-    assert len(waits) == 1
-
-
-def test_waits_grow_and_are_random(store: ModelStore) -> None:
-    put_version(store, FILES)
-    waits: list[float] = []
-    reading, _ = faulty(store, *TRANSIENT[: ATTEMPTS - 1])
-    load_model(reading, "gpt2", "live", sleep=waits.append)
-    assert len(waits) == ATTEMPTS - 1
-    assert all(0 <= wait <= longest for wait, longest in zip(waits, (0.1, 0.2, 0.4, 0.8), strict=True))
-    assert len(set(waits)) == len(waits)
-
-
-@pytest.mark.parametrize(
-    ("fault", "error", "message"),
-    [
-        (slow_down, StoreUnavailableError, "model.safetensors cannot be had right now: S3 answered 503 SlowDown"),
-        (truncated, StoreUnavailableError, "the store did not answer as it should: 4095 read"),
-        (one_bit_flipped, CorruptModelError, "model.safetensors, bytes 12288 to 16383 do not have the SHA-256"),
-    ],
-)
-def test_what_fails_for_ever_is_given_up_and_named(
-    store: ModelStore, fault: Fault, error: type[Exception], message: str
-) -> None:
-    put_version(store, FILES)
-    reading, client = faulty(store, *[fault] * 100)
-    with pytest.raises(error, match=message):
-        load_model(reading, "gpt2", "live", sleep=lambda _seconds: None)
-    assert client.reads["model.safetensors", RANGE] == ATTEMPTS
-
-
-def test_a_refusal_is_final(store: ModelStore) -> None:
-    put_version(store, FILES)
-    reading, client = faulty(store, *[access_denied] * 100)
-    with pytest.raises(
-        AccessDeniedError, match=r"model\.safetensors may not be accessed: S3 answered 403 AccessDenied"
-    ):
-        load_model(reading, "gpt2", "live", sleep=lambda _seconds: pytest.fail("waited"))
-    assert client.reads["model.safetensors", RANGE] == 1
-
-
-def test_an_object_of_another_size_is_corrupt(store: ModelStore) -> None:
+@pytest.mark.parametrize("data", [WEIGHTS[:-1], WEIGHTS + b"!"])
+def test_an_object_of_another_size_is_not_loaded(store: WritableStore, data: bytes) -> None:
     manifest = put_version(store, FILES)
     key = file_key("gpt2", manifest.version, "model.safetensors")
-    store.client.put_object(Bucket=store.bucket, Key=key, Body=WEIGHTS[:-1])
-    with pytest.raises(CorruptModelError, match=r"model\.safetensors has 39999 bytes, and its manifest says 40000"):
-        load_model(store, "gpt2", "live", sleep=lambda _seconds: pytest.fail("waited"))
+    store.client.put_object(Bucket=store.bucket, Key=key, Body=data)
+    with pytest.raises(RegistryError, match=r"model\.safetensors: asked for bytes 0-4095/40000, got 'bytes 0-4095/"):
+        load()
 
 
-def test_a_wrong_byte_in_the_store_is_never_loaded(store: ModelStore) -> None:
+def test_a_wrong_byte_in_the_store_is_never_loaded(store: WritableStore) -> None:
     manifest = put_version(store, FILES)
     key = file_key("gpt2", manifest.version, "model.safetensors")
     store.client.put_object(Bucket=store.bucket, Key=key, Body=WEIGHTS[:-1] + b"!")
     with pytest.raises(CorruptModelError, match=r"model\.safetensors, bytes 36864 to 39999 do not have the SHA-256"):
-        load_model(store, "gpt2", "live", sleep=lambda _seconds: None)
-
-
-def test_an_object_replaced_while_it_is_read_is_noticed(store: ModelStore) -> None:
-    manifest = put_version(store, FILES)
-    key = file_key("gpt2", manifest.version, "model.safetensors")
-
-    def replace_then_fail(answer: Answer) -> Answer:
-        store.client.put_object(Bucket=store.bucket, Key=key, Body=bytes(len(WEIGHTS)))
-        return slow_down(answer)
-
-    reading, _ = faulty(store, replace_then_fail)
-    with pytest.raises(CorruptModelError, match=r"model\.safetensors was replaced while it was read"):
-        load_model(reading, "gpt2", "live", sleep=lambda _seconds: None)
+        load()
 
 
 @pytest.mark.parametrize("path", ["config.json", "model.safetensors", "manifest.json"])
-def test_a_missing_file_is_named(store: ModelStore, path: str) -> None:
+def test_a_missing_file_is_named(store: WritableStore, path: str) -> None:
     manifest = put_version(store, FILES)
     store.client.delete_object(Bucket=store.bucket, Key=file_key("gpt2", manifest.version, path))
     with pytest.raises(NotInRegistryError, match=f"{manifest.version}/{path} does not exist"):
-        load_model(store, "gpt2", "live", sleep=lambda _seconds: pytest.fail("waited"))
+        load()
 
 
-def test_a_missing_alias_is_named(store: ModelStore) -> None:
+def test_a_missing_alias_is_named(store: WritableStore) -> None:
     put_version(store, FILES)
     with pytest.raises(NotInRegistryError, match="s3://models-bucket/models/gpt2/aliases/canary does not exist"):
-        load_model(store, "gpt2", "canary", sleep=lambda _seconds: pytest.fail("waited"))
+        load("canary")
 
 
-def test_an_alias_moved_while_loading_does_not_mix_versions(store: ModelStore) -> None:
-    put_version(store, FILES)
-
-    def move(answer: Answer) -> Answer:
-        put_version(store, {"config.json": b"[]"})
-        return answer
-
-    reading, _ = faulty(store, move)
-    model = load_model(reading, "gpt2", "live")
-    assert {path: bytes(data) for path, data in model.files.items()} == FILES
-    assert bytes(load_model(store, "gpt2", "live").files["config.json"]) == b"[]"
-
-
-def test_an_alias_to_an_unpublished_version_is_told(store: ModelStore) -> None:
+def test_an_alias_to_an_unpublished_version_is_told(store: WritableStore) -> None:
     store.client.put_object(Bucket=store.bucket, Key=alias_key("gpt2", "live"), Body=b"v0123456789abcdef")
     with pytest.raises(NotInRegistryError, match=r"versions/v0123456789abcdef/manifest\.json does not exist"):
-        load_model(store, "gpt2", "live", sleep=lambda _seconds: pytest.fail("waited"))
+        load()
 
 
-def test_loading_leaves_no_thread_behind(store: ModelStore) -> None:
+@pytest.mark.parametrize("missing", [["AWS_SECRET_ACCESS_KEY"], ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"]])
+def test_nobody_without_credentials_is_served(
+    store: WritableStore, missing: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in missing:
+        monkeypatch.delenv(name)
+    with pytest.raises(AccessDeniedError, match="s3://models-bucket cannot be reached without AWS credentials"):
+        load()
+
+
+def test_a_region_is_needed(store: WritableStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_REGION")
+    monkeypatch.delenv("AWS_DEFAULT_REGION")
+    with pytest.raises(RegistryError, match="neither AWS_REGION nor AWS_DEFAULT_REGION is set"):
+        load()
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> LocalCache:
+    return LocalCache(tmp_path / "models", max_bytes=100_000)
+
+
+def keep(cache: LocalCache, alias: str = "live") -> bool:
+    source = ModelSource("models-bucket", "gpt2", alias, cache)
+    return source.keep(source.load())
+
+
+def take_away_the_files(store: WritableStore, version: str) -> None:
+    """From now on only the alias is left in the bucket."""
+    for path in (*FILES, "manifest.json"):
+        store.client.delete_object(Bucket=store.bucket, Key=file_key("gpt2", version, path))
+
+
+def test_a_second_process_reads_the_copy_alone(store: WritableStore, cache: LocalCache) -> None:
+    manifest = put_version(store, FILES)
+    assert keep(cache)
+    take_away_the_files(store, manifest.version)
+
+    model = load(cache=cache)
+    assert (model.manifest, contents(model)) == (manifest, FILES)
+
+
+def test_a_copy_of_what_the_alias_has_left_is_not_used(store: WritableStore, cache: LocalCache, tmp_path: Path) -> None:
     put_version(store, FILES)
-    load_model(store, "gpt2", "live")
-    assert [thread.name for thread in threading.enumerate() if thread.name.startswith("load-model")] == []
+    assert keep(cache)
+    newer = put_version(store, {"config.json": b"[]"})
+
+    assert contents(load(cache=cache)) == {"config.json": b"[]"}
+    assert keep(cache)
+    assert [path.name for path in (tmp_path / "models").iterdir()] == [newer.version]
+
+
+@pytest.mark.parametrize("damage", [b"", WEIGHTS[:-1], WEIGHTS[:-1] + b"!", None])
+def test_a_damaged_copy_is_thrown_away_and_read_anew(
+    store: WritableStore, cache: LocalCache, tmp_path: Path, damage: bytes | None
+) -> None:
+    manifest = put_version(store, FILES)
+    assert keep(cache)
+    weights = tmp_path / "models" / manifest.version / "model.safetensors"
+    if damage is None:
+        weights.unlink()
+    else:
+        weights.write_bytes(damage)
+
+    assert contents(load(cache=cache)) == FILES
+    assert list((tmp_path / "models").iterdir()) == []

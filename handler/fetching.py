@@ -1,0 +1,86 @@
+"""The model on its way: its bytes are read in the background, from before the application is imported.
+
+Only what the reading itself needs is imported here, and the environment is read as it is: what is wrong with it is said
+by the settings, which are looked at meanwhile.
+"""
+
+import os
+import threading
+from collections.abc import Mapping
+from concurrent.futures import Future
+from pathlib import Path
+
+from handler.registry.cache import LocalCache
+from handler.registry.loader import LoadedModel, ModelSource
+from handler.stages import ColdStart
+
+# Copies of models lie here, in the temporary directory: on Lambda it outlives the process, not the environment.
+CACHE_FOLDER = "gpt2-models"
+
+# Writing a copy is nobody's concern but the next process's: whoever waits for a token comes first.
+_LOW_PRIORITY = 15
+
+
+class Fetching:
+    """Reads the model that an environment names; again, when it is asked for again."""
+
+    def __init__(self, environment: Mapping[str, str], cold_start: ColdStart) -> None:
+        """Nothing is read yet.
+
+        Args:
+            environment: `MODELS_BUCKET`, `MODEL_NAME`, `MODEL_ALIAS` and `CACHE_MB`, as `Settings` has them.
+            cold_start: told how far it has come.
+        """
+        self._source = ModelSource(
+            environment.get("MODELS_BUCKET", ""),
+            environment.get("MODEL_NAME", ""),
+            environment.get("MODEL_ALIAS", "live"),
+            _cache(environment),
+        )
+        self._cold_start = cold_start
+        self._started: Future[LoadedModel] | None = None
+
+    def start(self) -> Future[LoadedModel]:
+        """Begin to read; whoever asks for the model then finds as much done as time allowed."""
+        self._started = Future()
+        threading.Thread(target=self._run, args=[self._started], name="fetch model", daemon=True).start()
+        return self._started
+
+    def model(self) -> LoadedModel:
+        """The model: the one that was started, or else one read from now on.
+
+        Raises:
+            RegistryError: it cannot be had; see `ModelSource.load`.
+        """
+        started = self._started or self.start()
+        self._started = None
+        return started.result()
+
+    def keep(self, model: LoadedModel) -> threading.Thread:
+        """Leave a copy on this machine's disk for the next process; the thread that does."""
+        thread = threading.Thread(target=self._keep, args=[model], name="keep model", daemon=True)
+        thread.start()
+        return thread
+
+    def _run(self, future: Future[LoadedModel]) -> None:
+        try:
+            future.set_result(self._source.load(self._cold_start))
+        except BaseException as error:  # noqa: BLE001 - whoever asks for the model hears of it
+            future.set_exception(error)
+
+    def _keep(self, model: LoadedModel) -> None:
+        if hasattr(os, "setpriority") and hasattr(os, "PRIO_PROCESS"):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOW_PRIORITY)  # on Linux, of this thread alone
+        self._source.keep(model)
+
+
+def _cache(environment: Mapping[str, str]) -> LocalCache | None:
+    """Where copies are kept: nowhere without room for them, nor in a snapshot, which has the model in its memory."""
+    megabytes = environment.get("CACHE_MB", "0")
+    if (
+        not megabytes.isdecimal()
+        or megabytes == "0"
+        or environment.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start"
+    ):
+        return None
+    return LocalCache(Path(environment.get("TMPDIR", "/tmp")) / CACHE_FOLDER, int(megabytes) * 1_000_000)  # noqa: S108
