@@ -43,6 +43,6 @@ def serve() -> FastAPI:
     """The application of this process's environment, its model already loading; uvicorn's factory."""
     fetching = Fetching(os.environ, cold_start)
     fetching.start()
-    loading = ModelLoading(lambda: load_service(settings(), fetching))
+    loading = ModelLoading(lambda: load_service(settings(), fetching, cold_start))
     loading.start()
     return create_app(settings(), loading)

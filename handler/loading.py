@@ -15,6 +15,7 @@ from handler.fetching import Fetching
 from handler.inference.build import build_backend
 from handler.service import TextService
 from handler.settings import Settings
+from handler.stages import ColdStart
 from handler.telemetry import logger
 
 # A failed load is tried again, but not more often than this.
@@ -83,11 +84,12 @@ class ModelLoading:
             future.set_result(service)
 
 
-def load_service(settings: Settings, fetching: Fetching) -> TextService:
+def load_service(settings: Settings, fetching: Fetching, cold_start: ColdStart) -> TextService:
     """Put the engine that the settings name behind the model that is being fetched."""
     model = fetching.model()
     tokenizer, backend = build_backend(
         model.files, engine=settings.engine, kv_cache_mb=settings.kv_cache_mb, threads=settings.threads
     )
+    cold_start.reached("ready")
     fetching.keep(model)
-    return TextService(model.manifest, tokenizer, backend, settings)
+    return TextService(model.manifest, tokenizer, backend, settings, cold_start)

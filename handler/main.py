@@ -21,7 +21,7 @@ from typing import Any  # noqa: E402
 from handler.loading import ModelLoading, load_service  # noqa: E402
 from handler.settings import settings  # noqa: E402
 
-loading = ModelLoading(lambda: load_service(settings(), fetching))
+loading = ModelLoading(lambda: load_service(settings(), fetching, cold_start))
 loading.start()
 
 from handler.app import create_app  # noqa: E402

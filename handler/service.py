@@ -21,7 +21,8 @@ from handler.inference.protocol import (
 )
 from handler.inference.tokenizer import Tokenizer
 from handler.registry.manifest import Manifest
-from handler.telemetry import logger
+from handler.stages import ColdStart
+from handler.telemetry import log_cold_start, logger
 
 
 class Limits(Protocol):
@@ -43,8 +44,25 @@ class Limits(Protocol):
 class TextService:
     """A loaded model, ready for requests from any thread."""
 
-    def __init__(self, model: Manifest, tokenizer: Tokenizer, backend: Backend, limits: Limits) -> None:
+    def __init__(
+        self,
+        model: Manifest,
+        tokenizer: Tokenizer,
+        backend: Backend,
+        limits: Limits,
+        cold_start: ColdStart | None = None,
+    ) -> None:
+        """Put a model behind the door.
+
+        Args:
+            model: what it is.
+            tokenizer: its tokenizer.
+            backend: what runs it.
+            limits: what a request is held to.
+            cold_start: what this process's first token ends, where that is of interest.
+        """
         self.model = model
+        self._cold_start = cold_start or ColdStart()
         self._tokenizer = tokenizer
         self._backend = backend
         self._limits = limits
@@ -108,6 +126,8 @@ class TextService:
                     case PromptScored():
                         draft.prompt_logprobs = event.logprobs
                     case TokenGenerated():
+                        if self._cold_start.reached("first_token"):
+                            log_cold_start(self._cold_start.stages, self.model.name, self.model.version)
                         if draft.add(event.token, event.logprobs):
                             generation.cancel(event.choice)
                     case ChoiceFinished():

@@ -35,8 +35,10 @@ class ColdStart:
 
     def reached(self, stage: Stage) -> bool:
         """Note that a stage is reached; False if it had been before."""
+        if stage in self._stages:
+            return False
         seconds = round(boot_time() - self._started, 3)
-        return self._stages.setdefault(stage, seconds) is seconds
+        return self._stages.setdefault(stage, seconds) is seconds  # of two threads, one is the first
 
     @property
     def stages(self) -> Mapping[str, float]:

@@ -5,9 +5,8 @@ characters (Radford et al. 2019, https://github.com/openai/gpt-2/blob/master/src
 may be spread over several tokens, so tokens have bytes, and only runs of them have text.
 """
 
-import json
-from collections.abc import Iterable
-from typing import Any, Final
+from collections.abc import Collection, Iterable
+from typing import Final
 
 import tokenizers
 
@@ -41,9 +40,6 @@ class Tokenizer:
         """
         try:
             self._tokenizer = tokenizers.Tokenizer.from_buffer(data)
-            _refuse_other_kinds(json.loads(data))
-        except (UnsupportedModelError, CorruptModelError):
-            raise
         except Exception as error:  # the library raises nothing more exact
             raise CorruptModelError(f"tokenizer.json: {error}") from error
         # A file may ask for both; a prompt is never cut or filled up in silence.
@@ -56,9 +52,9 @@ class Tokenizer:
         self.end_of_text: int = ends[0]
         vocabulary = self._tokenizer.get_vocab()
         self.vocabulary_size: int = max(vocabulary.values()) + 1
-        self._bytes = [b""] * self.vocabulary_size
-        for token, id_ in vocabulary.items():
-            self._bytes[id_] = added[id_].encode() if id_ in added else _to_bytes(token)
+        _refuse_other_kinds(self._tokenizer, vocabulary.keys() - set(added.values()))
+        # The bytes of the tokens met so far: working all 50,000 out would take a tenth of a cold start.
+        self._bytes = {id_: content.encode() for id_, content in added.items()}
 
     def encode(self, text: str) -> list[int]:
         """The token ids of a text; a literal `<|endoftext|>` in it is that token.
@@ -78,7 +74,11 @@ class Tokenizer:
 
     def token_bytes(self, token: int) -> bytes:
         """The bytes of a token; none for an id that the model has but the vocabulary has not."""
-        return self._bytes[token] if token < self.vocabulary_size else b""
+        data = self._bytes.get(token)
+        if data is None:
+            written = self._tokenizer.id_to_token(token) or ""
+            data = self._bytes[token] = bytes(BYTE_ALPHABET[character] for character in written)
+        return data
 
     def token_text(self, token: int) -> str:
         r"""The text of a token, or `bytes:\xNN...` where it is part of a character, as OpenAI's API writes it."""
@@ -93,24 +93,20 @@ class Tokenizer:
         return b"".join(map(self.token_bytes, tokens)).decode(errors="replace")
 
 
-def _refuse_other_kinds(description: dict[str, Any]) -> None:
-    """Raise if tokens of the tokenizer with this `tokenizer.json` would not be bytes in GPT-2's alphabet."""
-    model = description["model"]
-    if model["type"] != "BPE":
-        raise UnsupportedModelError(f"tokenizer.json: the model must be BPE, given {model['type']!r}")
-    decoder = (description.get("decoder") or {}).get("type")
-    if decoder != "ByteLevel":
-        raise UnsupportedModelError(f"tokenizer.json: the decoder must be ByteLevel, given {decoder!r}")
+def _refuse_other_kinds(tokenizer: tokenizers.Tokenizer, tokens: Collection[str]) -> None:
+    """Raise if the tokens of a tokenizer, all but the added ones, are not bytes in GPT-2's alphabet."""
+    model, decoder = tokenizer.model, tokenizer.decoder
+    if not isinstance(model, tokenizers.models.BPE):
+        raise UnsupportedModelError(f"tokenizer.json: the model must be BPE, given {type(model).__name__!r}")
+    if not isinstance(decoder, tokenizers.decoders.ByteLevel):
+        given = None if decoder is None else type(decoder).__name__
+        raise UnsupportedModelError(f"tokenizer.json: the decoder must be ByteLevel, given {given!r}")
     for key in ("continuing_subword_prefix", "end_of_word_suffix"):
-        if model.get(key):
-            raise UnsupportedModelError(f"tokenizer.json: {key} must be empty, given {model[key]!r}")
-    missing = [byte for character, byte in BYTE_ALPHABET.items() if character not in model["vocab"]]
+        if getattr(model, key):
+            raise UnsupportedModelError(f"tokenizer.json: {key} must be empty, given {getattr(model, key)!r}")
+    missing = [byte for character, byte in BYTE_ALPHABET.items() if character not in tokens]
     if missing:
         raise UnsupportedModelError(f"tokenizer.json: the vocabulary must have every byte, it lacks {missing[0]:#04x}")
-
-
-def _to_bytes(token: str) -> bytes:
-    try:
-        return bytes(BYTE_ALPHABET[character] for character in token)
-    except KeyError as error:
-        raise UnsupportedModelError(f"tokenizer.json: token {token!r} is not written in the byte alphabet") from error
+    if not set("".join(tokens)) <= BYTE_ALPHABET.keys():
+        token = min(token for token in tokens if not set(token) <= BYTE_ALPHABET.keys())
+        raise UnsupportedModelError(f"tokenizer.json: token {token!r} is not written in the byte alphabet")
