@@ -1,5 +1,6 @@
 """The model on its way: fetched from what the environment says, once, and again when it is asked for again."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -71,7 +72,7 @@ def test_the_environment_means_what_the_settings_say(
     """Its defaults are those of `Settings`, which it cannot import: that takes longer than the first request may."""
     for name, value in environment(tmp_path, KEYS_TABLE="keys").items():
         monkeypatch.setenv(name, value)
-    manifest = put_version(store, FILES, alias=Settings().model_alias)
+    manifest = put_version(store, FILES, alias=Settings.from_environment(os.environ).model_alias)
     fetching = Fetching(environment(tmp_path), ColdStart())
     assert fetching.model().manifest == manifest
-    assert (Settings().cache_mb, list(tmp_path.iterdir())) == (0, [])
+    assert (Settings.from_environment(os.environ).cache_mb, list(tmp_path.iterdir())) == (0, [])

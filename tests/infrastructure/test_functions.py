@@ -1,5 +1,6 @@
 """What runs, how it is told what to do, how it is published, and what is kept of its logs."""
 
+import os
 import re
 
 import pytest
@@ -31,7 +32,8 @@ def test_defaults_are_those_of_the_settings(default_stack: Stack, monkeypatch: p
         if isinstance(value, dict):
             # Parameters have values; a resource is known by its name here.
             monkeypatch.setenv(name, {**default_stack.parameters, **RESOURCES}[value["Ref"]])
-    assert Settings() == Settings(models_bucket="ModelsBucket", model_name="gpt2", keys_table="KeysTable")
+    expected = Settings(models_bucket="ModelsBucket", model_name="gpt2", keys_table="KeysTable", cache_mb=400)
+    assert Settings.from_environment(os.environ) == expected
 
 
 def test_function_is_an_x86_image_of_the_size_asked_for(stack: Stack) -> None:

@@ -1,5 +1,7 @@
 """The environment, typed: what is missing or out of bounds stops the process before it serves anybody."""
 
+import os
+
 import pytest
 from pydantic import ValidationError
 
@@ -16,7 +18,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 
 def test_defaults(environment: pytest.MonkeyPatch) -> None:
-    assert Settings().model_dump() == {
+    assert Settings.from_environment(os.environ).model_dump() == {
         "models_bucket": "models",
         "model_name": "gpt2",
         "model_alias": "live",
@@ -45,12 +47,12 @@ def test_defaults(environment: pytest.MonkeyPatch) -> None:
 def test_a_wrong_variable_is_named(environment: pytest.MonkeyPatch, name: str, value: str, message: str) -> None:
     environment.setenv(name, value)
     with pytest.raises(ValidationError, match=message):
-        Settings()
+        Settings.from_environment(os.environ)
 
 
 def test_a_function_is_never_open(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("AUTH_MODE", "none")
-    assert Settings().auth_mode == "none"
+    assert Settings.from_environment(os.environ).auth_mode == "none"
     environment.setenv("AWS_LAMBDA_FUNCTION_NAME", "gpt2")
     with pytest.raises(ValidationError, match="AUTH_MODE=none is for a server on your own machine"):
-        Settings()
+        Settings.from_environment(os.environ)
