@@ -3,17 +3,12 @@
 import hashlib
 from typing import TYPE_CHECKING
 
-import boto3
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from handler.errors import KeysUnavailableError
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
-
-# A key check stands between the client and its answer: give up on a slow table in a second, not in boto3's minute.
-_CLIENT_CONFIG = Config(connect_timeout=0.5, read_timeout=1, retries={"total_max_attempts": 3, "mode": "standard"})
 
 
 def hash_key(key: str) -> str:
@@ -41,8 +36,7 @@ class KeysTable:
             KeysUnavailableError: the table did not answer; nobody is let in then.
         """
         try:
-            if self._client is None:
-                self._client = boto3.client("dynamodb", config=_CLIENT_CONFIG)
+            self._client = self._client or _connect()
             # Comparing happens on the hash, inside DynamoDB: response times tell nothing about a key.
             answer = self._client.get_item(
                 TableName=self._table, Key={"key_hash": {"S": hash_key(key)}}, ConsistentRead=True
@@ -55,3 +49,14 @@ class KeysTable:
         if item is None or "revoked_at" in item:
             return None
         return item["key_id"]["S"]
+
+
+def _connect() -> "DynamoDBClient":
+    """The SDK's client, which only those who check keys wait for."""
+    import boto3  # noqa: PLC0415
+    from botocore.config import Config  # noqa: PLC0415
+
+    # A key check stands between the client and its answer: give up on a slow table in a second, not in boto3's minute.
+    config = Config(connect_timeout=0.5, read_timeout=1, retries={"total_max_attempts": 3, "mode": "standard"})
+    client: DynamoDBClient = boto3.client("dynamodb", config=config)
+    return client

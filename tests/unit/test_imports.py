@@ -1,0 +1,35 @@
+"""What a process imports, and when: no work at import that a request does not need."""
+
+import json
+import os
+import subprocess
+import sys
+
+# Each takes a tenth of a second or more, and nothing on the way to a token needs it.
+NEVER = {"torch", "transformers", "boto3", "safetensors", "huggingface_hub", "jinja2", "scipy", "pandas"}
+
+# What is imported before the first ranged read is on its way delays the whole start.
+AFTER_THE_FIRST_READ = NEVER | {"fastapi", "starlette", "pydantic", "numpy", "tokenizers", "mangum", "asyncio"}
+
+
+def modules_after(code: str) -> set[str]:
+    """The top-level modules of a new process that has run this code with the least a function is told."""
+    environment = {"MODELS_BUCKET": "models", "MODEL_NAME": "gpt2", "KEYS_TABLE": "keys", **os.environ}
+    said = subprocess.run(
+        [sys.executable, "-c", f"{code}\nimport json, sys\nprint('\\n' + json.dumps(list(sys.modules)))"],
+        capture_output=True,
+        check=True,
+        text=True,
+        env=environment,
+    )
+    return {name.partition(".")[0] for name in json.loads(said.stdout.splitlines()[-1])}
+
+
+def test_reading_the_model_begins_before_the_application_is_imported() -> None:
+    assert modules_after("import handler.fetching") & AFTER_THE_FIRST_READ == set()
+
+
+def test_the_entry_point_imports_nothing_that_a_request_does_not_need() -> None:
+    modules = modules_after("import handler.main")
+    assert modules & NEVER == set()
+    assert {"fastapi", "mangum", "numpy", "tokenizers"} <= modules
