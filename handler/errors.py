@@ -103,6 +103,45 @@ class KeysUnavailableError(ServiceError):
     code = "keys_unavailable"
 
 
+class RequestIdReusedError(ServiceError):
+    """A request has the id of an earlier one that asked something else."""
+
+    status = 409
+    type = "invalid_request_error"
+    code = "request_id_reused"
+
+
+class StorageUnavailableError(ServiceError):
+    """The results bucket cannot be read or written right now."""
+
+    status = 503
+    type = "server_error"
+    code = "storage_unavailable"
+
+
+class SendingRefusedError(ServiceError):
+    """A queue or an event bus that a message names does not exist, or the function may not send there."""
+
+    status = 400
+    type = "invalid_request_error"
+    code = "sending_refused"
+
+
+class SendingFailedError(ServiceError):
+    """A queue or an event bus does not answer."""
+
+    status = 503
+    type = "server_error"
+    code = "sending_failed"
+
+
+class BatchFailedError(ServiceError):
+    """Every message of a batch failed, so the whole batch is delivered again."""
+
+    status = 503
+    code = "batch_failed"
+
+
 class EngineError(ServiceError):
     """The engine computed something no answer can be made from."""
 
