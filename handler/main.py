@@ -27,13 +27,11 @@ loading.start()
 from handler.app import create_app  # noqa: E402
 from handler.deadline import LambdaContext  # noqa: E402
 from handler.errors import ServiceError, UnknownEventError  # noqa: E402
-from handler.events.adapter import EventAdapter  # noqa: E402
-from handler.events.direct import DirectAdapter  # noqa: E402
-from handler.events.http import HttpAdapter  # noqa: E402
+from handler.events.sources import event_adapters  # noqa: E402
 
 cold_start.reached("imports")
 
-ADAPTERS: tuple[EventAdapter, ...] = (HttpAdapter(create_app(settings(), loading)), DirectAdapter(loading))
+ADAPTERS = event_adapters(create_app(settings(), loading), loading, settings())
 
 # With SnapStart, initialisation happens once, at publish, and may take fifteen minutes: the snapshot must hold the
 # model. Without one to load (a stack's first deployment) it is taken all the same, and requests try again.

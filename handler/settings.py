@@ -17,6 +17,9 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     models_bucket: str = Field(description="The S3 bucket that holds the models.")
+    results_bucket: str = Field(
+        "", description="The S3 bucket that results of events are kept in; without one, events that need it fail."
+    )
     model_name: str = Field(description="The model to serve, as the registry knows it.")
     model_alias: str = Field("live", description="The alias whose version is served.")
     engine: EngineName = Field(

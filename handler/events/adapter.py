@@ -19,3 +19,13 @@ class EventAdapter(Protocol):
 
     def handle(self, event: LambdaEvent, context: LambdaContext) -> Any:
         """Answer the event with what its source expects; ServiceError tells it why not."""
+
+
+def has_records_of(event: LambdaEvent, field: str, source: str) -> bool:
+    """Whether the event is a list of records, all of this source."""
+    records = event.get("Records")
+    return (
+        isinstance(records, list)
+        and bool(records)
+        and all(isinstance(record, Mapping) and record.get(field) == source for record in records)
+    )

@@ -1,4 +1,4 @@
-"""An embedded stand-in for AWS (moto's server): a models bucket and a keys table that live as long as the process.
+"""An embedded stand-in for AWS (moto's server): buckets and a keys table that live as long as the process.
 
 What runs against it, this application or a container of it, is told by environment variables alone, as it would be on
 AWS; nothing there knows that the other side is not the real thing.
@@ -19,6 +19,7 @@ from handler.registry.s3 import s3_client
 from lifecycle.store import WritableStore
 
 BUCKET = "models"
+RESULTS_BUCKET = "results"
 TABLE = "keys"
 REGION = "us-east-1"
 
@@ -49,6 +50,7 @@ class Cloud:
         return {
             **_credentials(endpoint),
             "MODELS_BUCKET": BUCKET,
+            "RESULTS_BUCKET": RESULTS_BUCKET,
             "MODEL_NAME": model,
             "KEYS_TABLE": TABLE,
         }
@@ -56,7 +58,7 @@ class Cloud:
 
 @contextmanager
 def embedded_cloud(address: str = "127.0.0.1") -> Iterator[Cloud]:
-    """Run a stand-in on a free port of this machine, with an empty bucket and a table that holds `LOCAL_KEY`.
+    """Run a stand-in on a free port of this machine, with empty buckets and a table that holds `LOCAL_KEY`.
 
     The environment of this process points to it as long as it runs.
 
@@ -75,6 +77,7 @@ def embedded_cloud(address: str = "127.0.0.1") -> Iterator[Cloud]:
         urlopen(Request(f"{endpoint}/moto-api/reset", method="POST")).close()
         s3 = s3_client()
         s3.create_bucket(Bucket=BUCKET)
+        s3.create_bucket(Bucket=RESULTS_BUCKET)
         _create_keys_table()
         yield Cloud(endpoint, WritableStore(s3, BUCKET))
     finally:
@@ -88,6 +91,8 @@ def _credentials(endpoint: str) -> dict[str, str]:
     return {
         "AWS_ENDPOINT_URL_S3": endpoint,
         "AWS_ENDPOINT_URL_DYNAMODB": endpoint,
+        "AWS_ENDPOINT_URL_SQS": endpoint,
+        "AWS_ENDPOINT_URL_EVENTBRIDGE": endpoint,
         "AWS_ACCESS_KEY_ID": "local",
         "AWS_SECRET_ACCESS_KEY": "local",
         "AWS_REGION": REGION,

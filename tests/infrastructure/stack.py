@@ -15,11 +15,19 @@ PYTHON = ROOT / ".venv-sam/bin/python"
 
 JWT = {"JwtIssuer": "https://issuer.example", "JwtAudience": "text,other"}
 
+REPLY_TO = "arn:aws:sqs:us-east-1:111122223333:replies,arn:aws:events:us-east-1:111122223333:event-bus/answers"
+
 # Every choice that a condition of the template depends on.
 CHOICES: list[dict[str, str]] = [
-    {"AuthMode": mode, "SnapStart": snapshot, "AllowedOrigins": origins, **(JWT if mode == "jwt" else {})}
-    for mode, snapshot, origins in itertools.product(
-        ("api-key", "jwt", "iam"), ("false", "true"), ("", "https://a.example,https://b.example")
+    {
+        "AuthMode": mode,
+        "SnapStart": snapshot,
+        "AllowedOrigins": origins,
+        "ReplyTo": replies,
+        **(JWT if mode == "jwt" else {}),
+    }
+    for mode, snapshot, origins, replies in itertools.product(
+        ("api-key", "jwt", "iam"), ("false", "true"), ("", "https://a.example,https://b.example"), ("", REPLY_TO)
     )
 ]
 
@@ -33,6 +41,7 @@ def name_of(choice: Mapping[str, str]) -> str:
             choice["AuthMode"],
             *(["snapshot"] if choice["SnapStart"] == "true" else []),
             *(["origins"] if choice["AllowedOrigins"] else []),
+            *(["replies"] if choice["ReplyTo"] else []),
         ]
     )
 

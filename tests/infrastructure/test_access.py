@@ -1,6 +1,7 @@
 """Who may call, and what may be touched: the invariants of security, whatever the parameters."""
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,11 +12,23 @@ from tests.infrastructure.stack import JWT, Stack, holds, stacks, stacks_of
 OPEN = {"GET /", "GET /docs", "GET /docs/{proxy+}", "GET /openapi.json", "GET /healthz", "GET /readyz"}
 
 
-def statements(stack: Stack) -> Iterator[dict[str, Any]]:
-    """Every statement of every role."""
-    for role in stack.of_type("AWS::IAM::Role").values():
-        for policy in role["Properties"]["Policies"]:
+def statements(stack: Stack, *roles: str) -> Iterator[dict[str, Any]]:
+    """Every statement of these roles."""
+    for role in roles or stack.of_type("AWS::IAM::Role"):
+        for policy in stack.properties(role)["Policies"]:
             yield from policy["PolicyDocument"]["Statement"]
+
+
+def allow(action: str | list[str], resource: object) -> dict[str, Any]:
+    """A statement that allows this, unconditionally."""
+    return {"Effect": "Allow", "Action": action, "Resource": resource}
+
+
+READ_THE_MODEL = [
+    allow("s3:GetObject", {"Fn::Sub": "${ModelsBucket.Arn}/models/${ModelName}/*"}),
+    allow("s3:ListBucket", {"Fn::GetAtt": ["ModelsBucket", "Arn"]}),
+]
+WRITE_THE_LOG = ["logs:CreateLogStream", "logs:PutLogEvents"]
 
 
 def test_every_route_asks_for_credentials_unless_it_is_on_the_open_list(stack: Stack) -> None:
@@ -49,12 +62,19 @@ def test_nothing_else_is_public(stack: Stack) -> None:
     assert kinds.isdisjoint(
         {"AWS::Lambda::Url", "AWS::ApiGateway::RestApi", "AWS::ElasticLoadBalancingV2::LoadBalancer"}
     )
-    [permission] = stack.of_type("AWS::Lambda::Permission").values()
-    assert permission["Properties"] == {
-        "FunctionName": {"Ref": "ApiFunctionAliaslive"},
-        "Action": "lambda:InvokeFunction",
-        "Principal": "apigateway.amazonaws.com",
-        "SourceArn": {"Fn::Sub": "arn:${AWS::Partition}:execute-api:${AWS::Region}:${AWS::AccountId}:${HttpApi}/*"},
+    permissions = {name: each["Properties"] for name, each in stack.of_type("AWS::Lambda::Permission").items()}
+    api = {"FunctionName": {"Ref": "ApiFunctionAliaslive"}, "Action": "lambda:InvokeFunction"}
+    assert permissions == {
+        "ApiInvokePermission": {
+            **api,
+            "Principal": "apigateway.amazonaws.com",
+            "SourceArn": {"Fn::Sub": "arn:${AWS::Partition}:execute-api:${AWS::Region}:${AWS::AccountId}:${HttpApi}/*"},
+        },
+        "WarmUpPermission": {
+            **api,
+            "Principal": "events.amazonaws.com",
+            "SourceArn": {"Fn::GetAtt": ["WarmUpRule", "Arn"]},
+        },
     }
 
 
@@ -106,32 +126,40 @@ def test_other_origins_are_refused_unless_named(stack: Stack) -> None:
         }
 
 
-def test_function_may_do_this_and_nothing_more(stack: Stack) -> None:
-    may_look_keys_up = {
-        "Effect": "Allow",
-        "Action": "dynamodb:GetItem",
-        "Resource": {"Fn::GetAtt": ["KeysTable", "Arn"]},
-    }
-    assert list(statements(stack)) == [
-        {
-            "Effect": "Allow",
-            "Action": "s3:GetObject",
-            "Resource": {"Fn::Sub": "${ModelsBucket.Arn}/models/${ModelName}/*"},
-        },
-        {"Effect": "Allow", "Action": "s3:ListBucket", "Resource": {"Fn::GetAtt": ["ModelsBucket", "Arn"]}},
+def test_api_may_do_this_and_nothing_more(stack: Stack) -> None:
+    may_look_keys_up = allow("dynamodb:GetItem", {"Fn::GetAtt": ["KeysTable", "Arn"]})
+    assert list(statements(stack, "ApiRole")) == [
+        *READ_THE_MODEL,
         *([may_look_keys_up] if stack.parameters["AuthMode"] == "api-key" else []),
-        {
-            "Effect": "Allow",
-            "Action": ["logs:CreateLogStream", "logs:PutLogEvents"],
-            "Resource": {"Fn::GetAtt": ["ApiLogs", "Arn"]},
-        },
+        allow(WRITE_THE_LOG, {"Fn::GetAtt": ["ApiLogs", "Arn"]}),
+    ]
+
+
+def test_worker_may_do_this_and_nothing_more(stack: Stack) -> None:
+    may_send_replies = allow(
+        ["sqs:SendMessage", "sqs:GetQueueUrl", "events:PutEvents"], {"Fn::Split": [",", {"Ref": "ReplyTo"}]}
+    )
+    assert list(statements(stack, "WorkerRole")) == [
+        *READ_THE_MODEL,
+        allow(["s3:GetObject", "s3:PutObject"], {"Fn::Sub": "${ResultsBucket.Arn}/results/*"}),
+        allow("s3:ListBucket", {"Fn::GetAtt": ["ResultsBucket", "Arn"]}),
+        allow(
+            ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:GetQueueUrl"],
+            {"Fn::GetAtt": ["RequestQueue", "Arn"]},
+        ),
+        allow(["sqs:SendMessage", "sqs:GetQueueUrl"], {"Fn::GetAtt": ["DeadLetterQueue", "Arn"]}),
+        *([may_send_replies] if stack.parameters["ReplyTo"] else []),
+        allow(WRITE_THE_LOG, {"Fn::GetAtt": ["WorkerLogs", "Arn"]}),
     ]
 
 
 def test_every_function_has_a_role_written_out_here(stack: Stack) -> None:
     roles = stack.of_type("AWS::IAM::Role")
-    for function in stack.of_type("AWS::Lambda::Function").values():
-        assert function["Properties"]["Role"]["Fn::GetAtt"][0] in roles
+    assert {
+        name: each["Properties"]["Role"]["Fn::GetAtt"][0]
+        for name, each in stack.of_type("AWS::Lambda::Function").items()
+    } == {"ApiFunction": "ApiRole", "WorkerFunction": "WorkerRole"}
+    assert set(roles) == {"ApiRole", "WorkerRole"}
     for role in roles.values():
         assert "ManagedPolicyArns" not in role["Properties"]
         assert role["Properties"]["AssumeRolePolicyDocument"]["Statement"] == [
@@ -144,11 +172,14 @@ def test_no_statement_allows_by_wildcard(stack: Stack) -> None:
         actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
         assert not [action for action in actions if "*" in action]
         # A star may stand for the objects below a prefix of a bucket, and for nothing else.
-        assert json.dumps(statement["Resource"]).replace('/models/${ModelName}/*"', '"').count("*") == 0
+        assert (
+            re.sub(r'(/models/\$\{ModelName\}|\.Arn\}/results)/\*"', "", json.dumps(statement["Resource"])).count("*")
+            == 0
+        )
 
 
 def test_models_bucket_is_private(stack: Stack) -> None:
-    [bucket] = stack.of_type("AWS::S3::Bucket").values()
+    bucket = stack.template["Resources"]["ModelsBucket"]
     assert (bucket["DeletionPolicy"], bucket["UpdateReplacePolicy"]) == ("Retain", "Retain")
     assert bucket["Properties"] == {
         "BucketEncryption": {
@@ -179,16 +210,18 @@ def test_models_bucket_is_private(stack: Stack) -> None:
     }
 
 
-def test_models_bucket_refuses_everybody_without_tls(stack: Stack) -> None:
-    [policy] = stack.of_type("AWS::S3::BucketPolicy").values()
-    assert policy["Properties"]["Bucket"] == {"Ref": "ModelsBucket"}
-    assert policy["Properties"]["PolicyDocument"]["Statement"] == [
+@pytest.mark.parametrize("bucket", ["ModelsBucket", "ResultsBucket"])
+def test_bucket_refuses_everybody_without_tls(stack: Stack, bucket: str) -> None:
+    assert set(stack.of_type("AWS::S3::Bucket")) == {"ModelsBucket", "ResultsBucket"}
+    policy = stack.properties(f"{bucket}Policy")
+    assert policy["Bucket"] == {"Ref": bucket}
+    assert policy["PolicyDocument"]["Statement"] == [
         {
             "Sid": "TlsOnly",
             "Effect": "Deny",
             "Principal": "*",
             "Action": "s3:*",
-            "Resource": [{"Fn::GetAtt": ["ModelsBucket", "Arn"]}, {"Fn::Sub": "${ModelsBucket.Arn}/*"}],
+            "Resource": [{"Fn::GetAtt": [bucket, "Arn"]}, {"Fn::Sub": f"${{{bucket}.Arn}}/*"}],
             "Condition": {"Bool": {"aws:SecureTransport": "false"}},
         }
     ]

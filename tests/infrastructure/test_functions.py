@@ -9,22 +9,42 @@ from handler.settings import Settings
 from lifecycle.local.containers import FUNCTION
 from tests.infrastructure.stack import Stack, stacks, stacks_of
 
+WORKER = "WorkerFunction"
+
 # The AWS SDK's own, which sam local overrides: empty is the same as absent.
-SDK_VARIABLES = {"AWS_ENDPOINT_URL_S3": "", "AWS_ENDPOINT_URL_DYNAMODB": ""}
+SDK_VARIABLES = {
+    FUNCTION: {"AWS_ENDPOINT_URL_S3": "", "AWS_ENDPOINT_URL_DYNAMODB": ""},
+    WORKER: {"AWS_ENDPOINT_URL_S3": "", "AWS_ENDPOINT_URL_SQS": "", "AWS_ENDPOINT_URL_EVENTBRIDGE": ""},
+}
 
-RESOURCES = {"ModelsBucket": "ModelsBucket", "KeysTable": "KeysTable"}
+RESOURCES = {"ModelsBucket": "ModelsBucket", "ResultsBucket": "ResultsBucket", "KeysTable": "KeysTable"}
 
 
-def version_of(stack: Stack) -> str:
+def version_of(stack: Stack, function: str = FUNCTION) -> str:
     """The logical id of the published version, which is published anew whenever this changes."""
-    [version] = stack.of_type("AWS::Lambda::Version")
+    [version] = [
+        name
+        for name, each in stack.of_type("AWS::Lambda::Version").items()
+        if each["Properties"]["FunctionName"] == {"Ref": function}
+    ]
     return version
 
 
-def test_environment_is_exactly_what_the_settings_read(stack: Stack) -> None:
-    variables = stack.properties(FUNCTION)["Environment"]["Variables"]
-    assert set(variables) == {name.upper() for name in Settings.model_fields} | set(SDK_VARIABLES)
-    assert {name: variables[name] for name in SDK_VARIABLES} == SDK_VARIABLES
+@pytest.mark.parametrize("function", [FUNCTION, WORKER])
+def test_environment_is_exactly_what_the_settings_read(stack: Stack, function: str) -> None:
+    variables = stack.properties(function)["Environment"]["Variables"]
+    sdk = SDK_VARIABLES[function]
+    assert set(variables) == {name.upper() for name in Settings.model_fields} | set(sdk)
+    assert {name: variables[name] for name in sdk} == sdk
+
+
+def test_functions_differ_only_in_who_may_call_them(stack: Stack) -> None:
+    api, worker = (stack.properties(name)["Environment"]["Variables"] for name in (FUNCTION, WORKER))
+    assert {name.upper() for name in Settings.model_fields if api[name.upper()] != worker[name.upper()]} == {
+        "AUTH_MODE",
+        "KEYS_TABLE",
+    }
+    assert (worker["AUTH_MODE"], worker["KEYS_TABLE"]) == ("iam", "")
 
 
 def test_defaults_are_those_of_the_settings(default_stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -32,15 +52,22 @@ def test_defaults_are_those_of_the_settings(default_stack: Stack, monkeypatch: p
         if isinstance(value, dict):
             # Parameters have values; a resource is known by its name here.
             monkeypatch.setenv(name, {**default_stack.parameters, **RESOURCES}[value["Ref"]])
-    expected = Settings(models_bucket="ModelsBucket", model_name="gpt2", keys_table="KeysTable", cache_mb=400)
+    expected = Settings(
+        models_bucket="ModelsBucket",
+        results_bucket="ResultsBucket",
+        model_name="gpt2",
+        keys_table="KeysTable",
+        cache_mb=400,
+    )
     assert Settings.from_environment(os.environ) == expected
 
 
-def test_function_is_an_x86_image_of_the_size_asked_for(stack: Stack) -> None:
-    properties = stack.properties(FUNCTION)
+@pytest.mark.parametrize(("function", "timeout"), [(FUNCTION, {"Ref": "Timeout"}), (WORKER, 300)])
+def test_function_is_an_x86_image_of_the_size_asked_for(stack: Stack, function: str, timeout: object) -> None:
+    properties = stack.properties(function)
     assert properties["PackageType"] == "Image"
     assert properties["MemorySize"] == {"Ref": "MemorySize"}
-    assert properties["Timeout"] == {"Ref": "Timeout"}
+    assert properties["Timeout"] == timeout
     assert properties["Architectures"] == [{"Ref": "Architecture"}]
     assert stack.template["Parameters"]["Architecture"]["AllowedValues"] == ["x86_64"]
     assert (stack.parameters["MemorySize"], stack.parameters["Timeout"]) == ("3008", "30")
@@ -49,24 +76,27 @@ def test_function_is_an_x86_image_of_the_size_asked_for(stack: Stack) -> None:
 def test_snapshots_are_taken_when_asked_for(stack: Stack) -> None:
     expected = "PublishedVersions" if stack.parameters["SnapStart"] == "true" else "None"
     assert stack.properties(FUNCTION)["SnapStart"] == {"ApplyOn": expected}
+    assert "SnapStart" not in stack.properties(WORKER)
 
 
-def test_alias_points_to_the_version_published_by_this_deployment(stack: Stack) -> None:
-    assert stack.properties(f"{FUNCTION}Aliaslive") == {
+@pytest.mark.parametrize("function", [FUNCTION, WORKER])
+def test_alias_points_to_the_version_published_by_this_deployment(stack: Stack, function: str) -> None:
+    assert stack.properties(f"{function}Aliaslive") == {
         "Name": "live",
-        "FunctionName": {"Ref": FUNCTION},
-        "FunctionVersion": {"Fn::GetAtt": [version_of(stack), "Version"]},
+        "FunctionName": {"Ref": function},
+        "FunctionVersion": {"Fn::GetAtt": [version_of(stack, function), "Version"]},
     }
     # A version that was replaced would keep its snapshot, and its price.
-    assert stack.template["Resources"][version_of(stack)]["DeletionPolicy"] == "Delete"
+    assert stack.template["Resources"][version_of(stack, function)]["DeletionPolicy"] == "Delete"
 
 
 def test_every_deployment_publishes_a_version_of_its_own() -> None:
     first, again, second = stacks_of([{"Deployment": digit * 32} for digit in "aab"])
-    assert version_of(first) == version_of(again)
-    assert version_of(first) != version_of(second)
-    # Lambda publishes nothing when the function is the same as before, so the function must change as well.
-    assert first.properties(FUNCTION)["Description"] != second.properties(FUNCTION)["Description"]
+    for function in (FUNCTION, WORKER):
+        assert version_of(first, function) == version_of(again, function)
+        assert version_of(first, function) != version_of(second, function)
+        # Lambda publishes nothing when the function is the same as before, so the function must change as well.
+        assert first.properties(function)["Description"] != second.properties(function)["Description"]
 
 
 def test_api_calls_the_alias(stack: Stack) -> None:
@@ -91,11 +121,13 @@ def test_api_throttles(stack: Stack) -> None:
 
 def test_logs_are_kept_for_a_time(stack: Stack) -> None:
     groups = stack.of_type("AWS::Logs::LogGroup")
-    assert set(groups) == {"ApiLogs", "AccessLogs"}
+    assert set(groups) == {"ApiLogs", "AccessLogs", "WorkerLogs"}
     for group in groups.values():
         assert group["Properties"]["RetentionInDays"] == {"Ref": "LogRetentionDays"}
-    for function in stack.of_type("AWS::Lambda::Function").values():
-        assert function["Properties"]["LoggingConfig"]["LogGroup"]["Ref"] in groups
+    assert {
+        name: function["Properties"]["LoggingConfig"]["LogGroup"]["Ref"]
+        for name, function in stack.of_type("AWS::Lambda::Function").items()
+    } == {FUNCTION: "ApiLogs", WORKER: "WorkerLogs"}
 
 
 def test_access_log_says_who_and_how_long_but_not_what(stack: Stack) -> None:
@@ -123,10 +155,14 @@ def test_outputs_are_what_deploying_reads_and_people_need(stack: Stack) -> None:
     assert outputs == {
         "ApiUrl": {"Fn::Sub": "https://${HttpApi}.execute-api.${AWS::Region}.${AWS::URLSuffix}"},
         "ModelsBucket": {"Ref": "ModelsBucket"},
+        "ResultsBucket": {"Ref": "ResultsBucket"},
+        "RequestQueueUrl": {"Ref": "RequestQueue"},
+        "DeadLetterQueueUrl": {"Ref": "DeadLetterQueue"},
         "KeysTable": {"Ref": "KeysTable"},
         "FunctionName": {"Ref": FUNCTION},
         "AliasArn": {"Ref": f"{FUNCTION}Aliaslive"},
         "ApiLogs": {"Ref": "ApiLogs"},
+        "WorkerLogs": {"Ref": "WorkerLogs"},
     }
     # Deploying sets or reads these.
     assert {"ModelName", "ModelAlias", "AuthMode", "SnapStart", "Deployment"} <= set(stack.parameters)

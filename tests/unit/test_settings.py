@@ -20,6 +20,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 def test_defaults(environment: pytest.MonkeyPatch) -> None:
     assert Settings.from_environment(os.environ).model_dump() == {
         "models_bucket": "models",
+        "results_bucket": "",
         "model_name": "gpt2",
         "model_alias": "live",
         "engine": "auto",

@@ -40,6 +40,13 @@ def test_direct_events_are_answered_with_the_completion(send: Send) -> None:
     assert len(send("direct-completion")["choices"]) == 2
 
 
+def test_events_that_nobody_waits_for_are_acknowledged(send: Send) -> None:
+    assert send("sqs") == {"batchItemFailures": []}
+    assert send("sns") == send("eventbridge") == {"answered": 1}
+    assert send("schedule")["warm"] == send("schedule-scheduler")["warm"] == "demo"
+    assert len(send("step-functions")["choices"]) == 2
+
+
 def test_an_unknown_event_is_a_typed_error_and_the_function_lives_on(send: Send) -> None:
     error = send("unknown-kinesis")
     assert error["errorType"] == "UnknownEventError"

@@ -5,31 +5,22 @@ import importlib
 import json
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 from rich.console import Console
 
 from handler.errors import InvalidRequestError, ServiceError, UnknownEventError, UnknownModelError
 from lifecycle.local.cloud import Cloud, embedded_cloud
 from lifecycle.local.models import publish_source
+from tests.functional.events.worker import Context, Place
 
 EVENTS = Path(__file__).parent.parent.parent / "events"
 
 Handler = Callable[[Any, Any], Any]
-
-
-@dataclass
-class Context:
-    """The part of Lambda's context that the function looks at."""
-
-    milliseconds: int = 20_000
-    aws_request_id: str = "0f1e2d3c"
-
-    def get_remaining_time_in_millis(self) -> int:
-        return self.milliseconds
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -137,6 +128,94 @@ def test_a_direct_invocation_gets_the_completion_itself(handler: Handler) -> Non
     assert text_of(handler(golden("direct-prompt"), Context()))
 
 
+def kept(name: str) -> dict[str, Any]:
+    """A result of the results bucket."""
+    data = boto3.client("s3").get_object(Bucket="results", Key=f"results/{name}.json")["Body"].read()
+    result: dict[str, Any] = json.loads(data)
+    return result
+
+
+def digest(body: str) -> str:
+    return sha256(body.encode()).hexdigest()
+
+
+def test_messages_of_a_queue_are_answered_in_the_results_bucket(handler: Handler) -> None:
+    assert handler(golden("sqs"), Context(60_000)) == {"batchItemFailures": []}
+
+    assert text_of(kept(f"sqs/{digest('Once upon a time')}")["response"])
+    assert kept("sqs/story-1")["response"]["usage"]["completion_tokens"] <= 12
+    assert [choice["index"] for choice in kept("sqs/story-2")["response"]["choices"]] == [0, 1, 2, 3]
+
+
+def test_a_poisoned_message_is_buried_and_the_others_live(handler: Handler) -> None:
+    place = Place(boto3.client("s3"), boto3.client("sqs"))
+    assert handler(golden("sqs-poison"), Context(60_000)) == {"batchItemFailures": []}
+
+    assert text_of(kept("sqs/good")["response"])
+    [buried] = place.dead_letters.receive()
+    assert buried["Body"] == '{"prompt": "He said", "colour": 1}'
+    assert {name: each["StringValue"] for name, each in buried["MessageAttributes"].items()} == {
+        "request_id": "poison",
+        "error": "invalid_value: Unknown field: `colour`.",
+    }
+
+
+def test_notifications_and_events_are_answered_in_the_results_bucket(handler: Handler) -> None:
+    for _ in range(2):  # delivered twice, answered once
+        assert handler(golden("sns"), Context(60_000)) == {"answered": 1}
+        assert handler(golden("eventbridge"), Context(60_000)) == {"answered": 1}
+
+    assert text_of(kept("sns/notified-1")["response"])
+    assert text_of(kept("eventbridge/17793124-05d4-b198-2fde-7ededc63b103")["response"])
+
+
+def test_an_event_that_a_rule_put_into_a_queue_is_the_same_request(handler: Handler) -> None:
+    event = golden("eventbridge")
+    handler(event, Context(60_000))
+    before = kept(f"eventbridge/{event['id']}")
+    queued = golden("sqs")
+    queued["Records"] = [{**queued["Records"][0], "body": json.dumps(event)}]
+    assert handler(queued, Context(60_000)) == {"batchItemFailures": []}
+
+    assert kept(f"eventbridge/{event['id']}") == before
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("sns", {"Message": '{"colour": 1}'}, "Unknown field: `colour`."),
+        ("eventbridge", {"prompt": 5}, "`prompt`: input should be a string, a list of strings"),
+    ],
+)
+def test_an_asynchronous_event_that_fails_is_an_error(
+    handler: Handler, name: str, change: dict[str, Any], message: str
+) -> None:
+    event = golden(name)
+    if name == "sns":
+        event["Records"][0]["Sns"].update(change, MessageAttributes={})
+    else:
+        event.update(detail=change, id="another")
+    with pytest.raises(InvalidRequestError) as caught:
+        handler(event, Context(60_000))
+    assert message in caught.value.message
+
+
+@pytest.mark.parametrize("record", [{}, {"Sns": {}}, {"Sns": {"Message": 5}}, {"Sns": 5}])
+def test_a_notification_without_its_parts_is_an_error(handler: Handler, record: dict[str, Any]) -> None:
+    with pytest.raises(InvalidRequestError, match="looks like SNS but a record lacks a part"):
+        handler({"Records": [{"EventSource": "aws:sns", **record}]}, Context())
+
+
+@pytest.mark.parametrize("name", ["schedule", "schedule-scheduler"])
+def test_a_schedule_keeps_the_model_warm(handler: Handler, name: str) -> None:
+    answer = handler(golden(name), Context())
+    assert (set(answer), answer["warm"]) == ({"warm", "version"}, "demo")
+
+
+def test_a_step_of_a_workflow_is_a_direct_invocation(handler: Handler) -> None:
+    assert len(handler(golden("step-functions"), Context())["choices"]) == 2
+
+
 @pytest.mark.parametrize(
     ("event", "error", "message"),
     [
@@ -145,6 +224,10 @@ def test_a_direct_invocation_gets_the_completion_itself(handler: Handler) -> Non
         ({"prompt": "a", "model": "gpt-5"}, UnknownModelError, "'demo' is served here; given: 'gpt-5'."),
         (golden("unknown-kinesis"), UnknownEventError, "No adapter recognises this event. Recognised are: HTTP"),
         ({}, UnknownEventError, "No adapter recognises this event."),
+        ({"Records": []}, UnknownEventError, "No adapter recognises this event."),
+        ({"Records": [{"eventSource": "aws:sqs"}, 5]}, UnknownEventError, "No adapter recognises this event."),
+        ({**golden("eventbridge"), "detail": "text"}, UnknownEventError, "No adapter recognises this event."),
+        ({**golden("schedule"), "source": "somebody"}, UnknownEventError, "Schedule: `detail-type` `Scheduled Event`"),
         ([], UnknownEventError, "No adapter recognises this event."),
         (None, UnknownEventError, "No adapter recognises this event."),
         ({"requestContext": "text"}, UnknownEventError, "No adapter recognises this event."),
