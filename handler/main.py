@@ -14,8 +14,6 @@ fetching = Fetching(os.environ, cold_start)
 fetching.start()
 
 # Imported only now: the model's bytes are on their way meanwhile.
-import time  # noqa: E402
-from contextlib import suppress  # noqa: E402
 from typing import Any  # noqa: E402
 
 from handler.loading import ModelLoading, load_service  # noqa: E402
@@ -26,19 +24,15 @@ loading.start()
 
 from handler.app import create_app  # noqa: E402
 from handler.deadline import LambdaContext  # noqa: E402
-from handler.errors import ServiceError, UnknownEventError  # noqa: E402
+from handler.errors import UnknownEventError  # noqa: E402
 from handler.events.sources import event_adapters  # noqa: E402
+from handler.runtime.snapshot import SnapshotHooks  # noqa: E402
 
 cold_start.reached("imports")
 
 ADAPTERS = event_adapters(create_app(settings(), loading), loading, settings())
 
-# With SnapStart, initialisation happens once, at publish, and may take fifteen minutes: the snapshot must hold the
-# model. Without one to load (a stack's first deployment) it is taken all the same, and requests try again.
-SNAPSHOT_SECONDS = 600.0
-if os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start":
-    with suppress(ServiceError):
-        loading.wait(time.time() + SNAPSHOT_SECONDS)
+SnapshotHooks(loading).register()
 
 
 def handler(event: Any, context: LambdaContext) -> Any:

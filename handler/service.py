@@ -90,6 +90,14 @@ class TextService:
             self._check_tokens(ids, "prompt")
         return ids or (self._tokenizer.end_of_text,)
 
+    def warm_up(self) -> None:
+        """Answer for the first time, so that whatever a first answer has to wait for lies behind it."""
+        self.complete(TextRequest(prompts=[""], max_tokens=1))
+
+    def rest(self) -> None:
+        """Hold no thread until the next request."""
+        self._backend.rest()
+
     def complete(self, request: TextRequest) -> Completion:
         """Generate `n` choices for every prompt, all of them together.
 

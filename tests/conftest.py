@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from handler.aws import forget_clients
 from handler.inference.library import PATH
 from handler.settings import settings
 from handler.telemetry import logger
@@ -30,6 +31,7 @@ def _isolated_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     settings.cache_clear()
     yield
     settings.cache_clear()
+    forget_clients()
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from handler.aws import dynamodb
 from handler.errors import KeysUnavailableError
 
 if TYPE_CHECKING:
@@ -36,11 +37,9 @@ class KeysTable:
             KeysUnavailableError: the table did not answer; nobody is let in then.
         """
         try:
-            self._client = self._client or _connect()
+            client = self._client or dynamodb()
             # Comparing happens on the hash, inside DynamoDB: response times tell nothing about a key.
-            answer = self._client.get_item(
-                TableName=self._table, Key={"key_hash": {"S": hash_key(key)}}, ConsistentRead=True
-            )
+            answer = client.get_item(TableName=self._table, Key={"key_hash": {"S": hash_key(key)}}, ConsistentRead=True)
         except (BotoCoreError, ClientError) as error:
             raise KeysUnavailableError(
                 f"The keys table {self._table!r} did not answer, so no key can be checked.", retry_after=1
@@ -49,14 +48,3 @@ class KeysTable:
         if item is None or "revoked_at" in item:
             return None
         return item["key_id"]["S"]
-
-
-def _connect() -> "DynamoDBClient":
-    """The SDK's client, which only those who check keys wait for."""
-    import boto3  # noqa: PLC0415
-    from botocore.config import Config  # noqa: PLC0415
-
-    # A key check stands between the client and its answer: give up on a slow table in a second, not in boto3's minute.
-    config = Config(connect_timeout=0.5, read_timeout=1, retries={"total_max_attempts": 3, "mode": "standard"})
-    client: DynamoDBClient = boto3.client("dynamodb", config=config)
-    return client

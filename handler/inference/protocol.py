@@ -140,6 +140,9 @@ class Backend(Protocol):
     def submit(self, request: GenerationRequest) -> Generation:
         """Start working on a request and return at once."""
 
+    def rest(self) -> None:
+        """Finish what is under way and hold no thread until the next request."""
+
     def close(self) -> None:
         """Stop working; whatever is under way ends with an error."""
 

@@ -39,8 +39,9 @@ class Scheduler:
         """
         self._engine = engine
         self._drafting = drafting and engine.batch_invariant
-        self._arriving: list[Choice] = []  # guarded by _wake, like _closed; all else belongs to the thread
+        self._arriving: list[Choice] = []  # guarded by _wake, like what follows; the lists below are the thread's
         self._closed = False
+        self._resting = False
         self._wake = threading.Condition()
         self._thread: threading.Thread | None = None
         self._waiting: list[Choice] = []
@@ -72,26 +73,40 @@ class Scheduler:
         with self._wake:
             if self._closed:
                 raise RuntimeError("the scheduler is closed")
+            self._resting = False
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="scheduler", daemon=True)
                 self._thread.start()
             self._arriving.extend(choices)
-            self._wake.notify()
+            self._wake.notify_all()
         return SchedulerGeneration(choices, events)
+
+    def rest(self) -> None:
+        """Finish what is under way and hold no thread until the next request."""
+        with self._wake:
+            self._resting = True
+            self._wake.notify_all()
+            while self._thread is not None and self._resting:  # a request that comes meanwhile ends the rest
+                self._wake.wait()
 
     def close(self) -> None:
         """Stop the thread; whatever is under way ends with an error."""
         with self._wake:
             self._closed = True
-            self._wake.notify()
-        if self._thread is not None:
-            self._thread.join()
+            self._wake.notify_all()
+            thread = self._thread
+        if thread is not None:
+            thread.join()
 
     def _run(self) -> None:
         """The thread: step while there is work, sleep while there is none."""
         while True:
             with self._wake:
                 while not (self._arriving or self._waiting or self._running or self._closed):
+                    if self._resting:
+                        self._thread = None
+                        self._wake.notify_all()
+                        return
                     self._wake.wait()
                 self._waiting += self._arriving
                 self._arriving = []

@@ -1,5 +1,6 @@
 """The scheduler over an engine whose every token is known in advance."""
 
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterator
@@ -244,3 +245,16 @@ def test_closing_ends_what_is_under_way_with_an_error() -> None:
         list(generation)
     with pytest.raises(RuntimeError, match="closed"):
         scheduler.submit(greedy((1,)))
+
+
+def test_a_rest_finishes_what_is_under_way_and_ends_with_the_next_request(scheduler: Scheduler) -> None:
+    def threads() -> int:
+        return sum(thread.name == "scheduler" for thread in threading.enumerate())
+
+    before = threads()
+    first = scheduler.submit(greedy((1, 2), max_tokens=5))
+    scheduler.rest()
+    scheduler.rest()
+    assert threads() == before
+    assert tokens_of(list(first)) == {0: continuation((1, 2), 5)}
+    assert tokens_of(list(scheduler.submit(greedy((3,), max_tokens=2)))) == {0: continuation((3,), 2)}

@@ -1,0 +1,1 @@
+"""What only Lambda's runtime asks for."""
