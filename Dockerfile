@@ -1,4 +1,4 @@
-# The image of the Lambda functions: the interpreter, the packages of requirements/image.txt, CPU torch and handler/.
+# The image of the Lambda functions: the interpreter, the packages of requirements/image.txt, handler/ and CPU torch.
 # Models are not in it; they are read from S3. Build it with `sam build`, or with any engine: `docker build .`
 
 # One base for both stages, so that what was compiled in the first runs in the second.
@@ -8,20 +8,26 @@ FROM ${BASE_IMAGE} AS build
 # A compiler for the kernels; and strip, which finds 100 MB of symbols in torch's libraries that nothing reads.
 RUN apt-get update && apt-get install --yes --no-install-recommends binutils g++ make && rm -rf /var/lib/apt/lists/*
 RUN python -m venv --without-pip /opt/venv
-# Apart from the lock: the package index's own build brings gigabytes of CUDA. Without its dependencies, because those
-# that are not in the lock (sympy, networkx, jinja2) serve its compiler alone.
-RUN pip --python /opt/venv/bin/python install --no-cache-dir --no-compile --no-deps --retries 1 \
-        "torch==2.13.0+cpu" --extra-index-url https://download.pytorch.org/whl/cpu
 COPY requirements/image.txt /tmp/image.txt
 RUN pip --python /opt/venv/bin/python install --no-cache-dir --no-compile --no-deps --require-hashes -r /tmp/image.txt
-# What serving never touches: torch's compiler, tests and C++ side; the AWS services that are not called; the hub's
-# client, which tokenizers depends on to fetch what is never fetched here; tests, headers and type stubs of all.
+# What serving never touches: the AWS services that are not called; the hub's client, which tokenizers depends on to
+# fetch what is never fetched here; tests, headers and type stubs of all.
 RUN cd /opt/venv/lib/python3*/site-packages \
+    && rm -rf huggingface_hub huggingface_hub-*.dist-info hf_xet hf_xet-*.dist-info \
+    && find botocore/data -mindepth 1 -maxdepth 1 -type d \
+        ! -name s3 ! -name dynamodb ! -name sts ! -name sqs ! -name events -exec rm -rf {} + \
+    && find . -type d \( -name tests -o -name include \) -prune -exec rm -rf {} + \
+    && find . -type f \( -name '*.pyi' -o -name '*.a' -o -name '*.h' \) -delete
+# torch has a folder of its own: only the engine in torch reads it, and a plain start never does. Apart from the lock,
+# because the package index's own build brings gigabytes of CUDA; without its dependencies, because those that are not
+# in the lock (sympy, networkx, jinja2) serve its compiler alone.
+RUN pip --python /opt/venv/bin/python install --no-cache-dir --no-compile --no-deps --retries 1 --target /opt/torch \
+        "torch==2.13.0+cpu" --extra-index-url https://download.pytorch.org/whl/cpu
+# Its compiler, its tests and its C++ side go.
+RUN cd /opt/torch && echo /opt/torch >"$(echo /opt/venv/lib/python3*/site-packages)/torch.pth" \
     && find torch/bin -type f ! -name torch_shm_manager -delete \
-    && rm -rf torch/include torch/share torch/test torch/_inductor torch/_dynamo functorch \
+    && rm -rf bin torch/include torch/share torch/test torch/_inductor torch/_dynamo functorch \
         torch/lib/*_test.so torch/lib/libaoti_custom_ops.so torch/lib/libbackend_with_compiler.so \
-        huggingface_hub huggingface_hub-*.dist-info hf_xet hf_xet-*.dist-info \
-    && find botocore/data -mindepth 1 -maxdepth 1 -type d ! -name s3 ! -name dynamodb ! -name sts -exec rm -rf {} + \
     && find . -type d \( -name tests -o -name include \) -prune -exec rm -rf {} + \
     && find . -type f \( -name '*.pyi' -o -name '*.a' -o -name '*.h' \) -delete \
     && strip --strip-unneeded torch/lib/libtorch_cpu.so torch/lib/libtorch_python.so
@@ -31,7 +37,7 @@ COPY handler /var/task/handler
 RUN mv /tmp/libnative.so /var/task/handler/inference/ && rm -rf /var/task/handler/inference/native
 # Lambda's file system is read-only, so what is not compiled now is compiled at every cold start, which costs seconds.
 # "unchecked-hash" trusts the bytecode whatever the files' times are after the image has been copied about.
-RUN python -m compileall -q -j 0 --invalidation-mode unchecked-hash -x /py312_ /opt/venv/lib /var/task
+RUN python -m compileall -q -j 0 --invalidation-mode unchecked-hash -x /py312_ /opt/venv/lib /opt/torch /var/task
 
 
 # What Lambda runs. It names no user, because Lambda runs every image as a user of its own, and `sam local` puts its emulator
@@ -43,8 +49,10 @@ RUN python -m compileall -q -f -j 0 --invalidation-mode unchecked-hash -x '/(tes
 # A snapshot may be taken of what runs here: see SnapStart in template.yaml.
 LABEL com.amazonaws.lambda.feature.snapstart="Allow"
 ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1
+# First what every start reads, in the order in which it does, and in a layer of its own what almost none does.
 COPY --from=build /opt/venv /opt/venv
 COPY --from=build /var/task /var/task
+COPY --from=build /opt/torch /opt/torch
 WORKDIR /var/task
 ENTRYPOINT ["python", "-m", "awslambdaric"]
 CMD ["handler.main.handler"]

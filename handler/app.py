@@ -5,7 +5,7 @@ import os
 from fastapi import FastAPI, Security
 from fastapi.security import HTTPBearer
 
-from handler.api import completions, docs, generate_text, health, models
+from handler.api import completions, docs, explain, generate_text, health, models, score, tokens
 from handler.api.authorization import AuthorizationMiddleware, authorizer_for
 from handler.api.body_limit import BodyLimitMiddleware
 from handler.api.errors import ERROR_RESPONSES, install_error_handlers
@@ -28,7 +28,7 @@ def create_app(configuration: Settings, loading: ModelLoading) -> FastAPI:
     app.state.loading = loading
     # For the description alone: the middleware below has asked long before a route is reached.
     bearer = Security(HTTPBearer(auto_error=False, description="An API key, or what AUTH_MODE asks for."))
-    for resource in (generate_text, completions, models):
+    for resource in (generate_text, completions, models, score, explain, tokens):
         app.include_router(resource.router, dependencies=[bearer])
     for resource in (health, docs):
         app.include_router(resource.router)

@@ -17,7 +17,9 @@ from handler.inference.protocol import (
     ChoiceFinished,
     GenerationRequest,
     PromptScored,
+    SamplingParams,
     TokenGenerated,
+    TokenLogprobs,
 )
 from handler.inference.tokenizer import Tokenizer
 from handler.registry.manifest import Manifest
@@ -77,18 +79,37 @@ class TextService:
         """What, beside the request and its seed, decides the answer: model version, engine, instruction set."""
         return f"{self.model.version}-{self._backend.name}"
 
+    @property
+    def end_of_text(self) -> int:
+        """The token that ends a text, and begins the next."""
+        return self._tokenizer.end_of_text
+
     def encode(self, prompt: str | Sequence[int]) -> tuple[int, ...]:
         """A prompt's token ids; an empty prompt is the end-of-text token.
 
         Raises:
             InvalidRequestError: it is no valid Unicode, or one of its ids is no token.
         """
-        if isinstance(prompt, str):
-            ids = tuple(self._tokenizer.encode(prompt))
-        else:
-            ids = tuple(prompt)
-            self._check_tokens(ids, "prompt")
-        return ids or (self._tokenizer.end_of_text,)
+        return self.encode_text(prompt, "prompt") or (self.end_of_text,)
+
+    def encode_text(self, text: str | Sequence[int], param: str) -> tuple[int, ...]:
+        """The token ids of a text, or of ids themselves, checked; `param` is the request's field they come from.
+
+        Raises:
+            InvalidRequestError: it is no valid Unicode, or one of its ids is no token.
+        """
+        if isinstance(text, str):
+            return tuple(self._tokenizer.encode(text, param))
+        self._check_tokens(text, param)
+        return tuple(text)
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """The text of some tokens; bytes that are no character become U+FFFD."""
+        return self._tokenizer.decode(tokens)
+
+    def token_text(self, token: int) -> str:
+        r"""The text of a token, or `bytes:\xNN...` where it is part of a character."""
+        return self._tokenizer.token_text(token)
 
     def warm_up(self) -> None:
         """Answer for the first time, so that whatever a first answer has to wait for lies behind it."""
@@ -159,6 +180,73 @@ class TextService:
             seconds=round(time.monotonic() - started, 3),
         )
         return completion
+
+    def score(
+        self, texts: Sequence[Sequence[int]], *, top: int, deadline: float | None, param: str
+    ) -> list[list[TokenLogprobs]]:
+        """How probable each token of some texts is after those before it: all but the first, which nothing precedes.
+
+        Args:
+            texts: token ids, at least one each; all are read together.
+            top: alternatives to report at each position.
+            deadline: when to give up, on the clock of `time.time()`.
+            param: the request's field they come from, for errors.
+
+        Raises:
+            ContextLengthExceededError: a text does not fit the model's context.
+            DeadlineExceededError: time was up before all were read.
+        """
+        longest, context = max(map(len, texts)), self._backend.context_length
+        if longest > context:
+            raise ContextLengthExceededError(
+                f"`{param}` may have at most {context} tokens, this model's context; given: {longest}.", param=param
+            )
+        generation = self._backend.submit(
+            GenerationRequest(
+                prompts=tuple(map(tuple, texts)),
+                sampling=(SamplingParams(),) * len(texts),
+                max_tokens=0,
+                logprobs=top,
+                prompt_logprobs=True,
+                deadline=deadline,
+            )
+        )
+        scores: dict[int, list[TokenLogprobs]] = {}
+        try:
+            for event in generation:
+                if isinstance(event, PromptScored):
+                    scores[event.choice] = [score for score in event.logprobs if score is not None]
+        finally:
+            generation.cancel()
+        if len(scores) < len(texts):
+            raise DeadlineExceededError(f"Time was up before all of `{param}` was read.", retry_after=1)
+        return [scores[index] for index in range(len(texts))]
+
+    def check_count(self, count: int, param: str) -> None:
+        """Hold a number of texts to the limit of choices.
+
+        Raises:
+            InvalidRequestError: there are more.
+        """
+        if count > self._limits.max_n:
+            raise InvalidRequestError(
+                f"`{param}` may hold at most {self._limits.max_n} texts; given: {count}.", param=param
+            )
+
+    def most_probable(self, prompt: Sequence[int], deadline: float | None) -> int:
+        """The most probable token after a prompt.
+
+        Raises:
+            ContextLengthExceededError: the prompt fills the context.
+            DeadlineExceededError: time was up.
+        """
+        sampling = SamplingParams(temperature=0)
+        self._check_lengths([prompt], 1)
+        request = GenerationRequest((tuple(prompt),), (sampling,), max_tokens=1, deadline=deadline)
+        for event in self._backend.submit(request):
+            if isinstance(event, TokenGenerated):
+                return event.token
+        raise DeadlineExceededError("Time was up before the first token; nothing was generated.", retry_after=1)
 
     def _check_numbers(self, request: TextRequest) -> None:
         """Hold what needs no tokenizing to the limits."""

@@ -24,7 +24,7 @@ StopString = Annotated[str, StringConstraints(min_length=1)]
 StopStrings = Annotated[list[StopString], Field(max_length=4)]
 
 
-def _must_be(kinds: str) -> WrapValidator:
+def must_be(kinds: str) -> WrapValidator:
     """One sentence in place of what each branch of a union has to say."""
 
     def validate(value: object, branches: ValidatorFunctionWrapHandler) -> object:
@@ -47,7 +47,7 @@ class CompletionBody(StrictBody):
 
     prompt: Annotated[
         str | Several[str] | Several[TokenId] | Several[list[TokenId]] | None,
-        _must_be("a string, a list of strings, a list of token ids or a list of such lists, and not an empty list"),
+        must_be("a string, a list of strings, a list of token ids or a list of such lists, and not an empty list"),
     ] = Field(None, description="Text or token ids, or a list of either. Empty means `<|endoftext|>`.")
     model: str | None = Field(None, description="The name of the model served here.")
     max_tokens: int | None = Field(None, ge=0, description="Tokens to generate for each choice; 16 by default.")
@@ -63,7 +63,7 @@ class CompletionBody(StrictBody):
     seed: int | None = Field(None, ge=-(2**63), lt=2**63, description="The same seed gives the same text.")
     stop: Annotated[
         StopString | StopStrings | None,
-        _must_be("a string or a list of at most 4 strings, none of them empty"),
+        must_be("a string or a list of at most 4 strings, none of them empty"),
     ] = Field(None, description="Up to 4 strings that end the text, and are not part of it.")
     logprobs: int | None = Field(None, ge=0, le=5, description="Report this many alternatives beside each token.")
     echo: bool | None = Field(None, description="Begin the text with the prompt.")

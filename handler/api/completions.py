@@ -7,10 +7,8 @@ from typing import TypeVar
 from fastapi import APIRouter
 
 from handler.api.completion_schemas import CompletionAnswer, CompletionBody, CompletionChoice, Logprobs, Usage
-from handler.api.dependencies import Deadline, Service
-from handler.api.validation import printable
+from handler.api.dependencies import Deadline, Service, check_model
 from handler.completion import Choice, ScoredToken, TextRequest
-from handler.errors import UnknownModelError
 from handler.inference.protocol import SamplingParams
 from handler.service import TextService
 
@@ -31,10 +29,7 @@ def complete(body: CompletionBody, service: TextService, deadline: float | None)
     Raises:
         ServiceError: the request cannot be answered; the message says why.
     """
-    if body.model is not None and body.model != service.model.name:
-        raise UnknownModelError(
-            f"`model`: {service.model.name!r} is served here; given: {printable(body.model)!r}.", param="model"
-        )
+    check_model(body.model, service)
     completion = service.complete(
         TextRequest(
             prompts=_prompts(body.prompt),

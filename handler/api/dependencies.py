@@ -4,7 +4,9 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from handler.api.validation import printable
 from handler.deadline import deadline_of
+from handler.errors import UnknownModelError
 from handler.service import TextService
 
 
@@ -21,3 +23,15 @@ def _service(request: Request, deadline: Deadline) -> TextService:
 
 
 Service = Annotated[TextService, Depends(_service)]
+
+
+def check_model(name: str | None, service: TextService) -> None:
+    """See that a request names the model that is served here, or none.
+
+    Raises:
+        UnknownModelError: it names another one.
+    """
+    if name is not None and name != service.model.name:
+        raise UnknownModelError(
+            f"`model`: {service.model.name!r} is served here; given: {printable(name)!r}.", param="model"
+        )

@@ -1,14 +1,18 @@
-"""`GET /v1/models`: what is served here."""
+"""`GET /v1/models`, and each of them: what is served here, and where it comes from."""
 
+from dataclasses import asdict
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
-from handler.api.dependencies import Service
+from handler.api.dependencies import Service, check_model
+from handler.registry.manifest import Manifest
 
 router = APIRouter(tags=["models"])
+
+_FACTS = ("version", "license", "derived_from", "architecture", "dtype", "layout", "evaluation", "training")
 
 
 class Model(BaseModel):
@@ -18,6 +22,31 @@ class Model(BaseModel):
     object: Literal["model"] = "model"
     created: int = Field(description="When this version was published, in seconds since 1970.")
     owned_by: str = Field(description="Where the model came from.")
+
+
+class Architecture(BaseModel):
+    """Kind and sizes."""
+
+    model_type: str
+    layers: int
+    heads: int
+    width: int
+    context_length: int
+    vocabulary_size: int
+    parameters: int
+
+
+class ModelFacts(Model):
+    """A model, and what its manifest says of the version that is served."""
+
+    version: str
+    license: str | None = Field(description="Of the weights, where it is known.")
+    derived_from: str | None = Field(description="The version this one was made from.")
+    architecture: Architecture
+    dtype: str = Field(description="The weights' type.")
+    layout: str | None = Field(description="How the weights are quantized and packed; null for plain tensors.")
+    evaluation: dict[str, Any] = Field(description="Figures measured on these very weights.")
+    training: dict[str, Any] = Field(description="How the weights were trained, where that is known.")
 
 
 class ModelList(BaseModel):
@@ -30,6 +59,17 @@ class ModelList(BaseModel):
 @router.get("/v1/models")
 def list_models(service: Service) -> ModelList:
     """List the models."""
-    model = service.model
-    created = int(datetime.fromisoformat(model.created).timestamp())
-    return ModelList(data=[Model(id=model.name, created=created, owned_by=model.source)])
+    return ModelList(data=[Model(**_about(service.model))])
+
+
+@router.get("/v1/models/{model}")
+def retrieve_model(model: str, service: Service) -> ModelFacts:
+    """Tell what a model is."""
+    check_model(model, service)
+    facts = asdict(service.model)
+    return ModelFacts(**_about(service.model), **{name: facts[name] for name in _FACTS})
+
+
+def _about(manifest: Manifest) -> dict[str, Any]:
+    created = int(datetime.fromisoformat(manifest.created).timestamp())
+    return {"id": manifest.name, "created": created, "owned_by": manifest.source}

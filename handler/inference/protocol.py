@@ -52,11 +52,13 @@ class TokenLogprobs:
         token: the token that stands there.
         logprob: its log-probability (natural logarithm).
         top: the most probable tokens at that position, best first, each with its log-probability.
+        entropy: of the whole distribution at that position, in nats: 0 where one token is certain.
     """
 
     token: int
     logprob: float
     top: tuple[tuple[int, float], ...]
+    entropy: float
 
 
 @dataclass(frozen=True, slots=True)

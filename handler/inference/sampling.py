@@ -175,7 +175,9 @@ def logprobs_of(logits: FloatArray, token: int, top: int) -> TokenLogprobs:
         EngineError: a logit is infinite or not a number.
     """
     _check_finite(logits)
-    normalizer = float(logits.max()) + math.log(_weights(logits).sum(dtype=np.float64))
+    weights = _weights(logits)
+    total = weights.sum(dtype=np.float64)
+    normalizer = float(logits.max()) + math.log(total)
     ids: npt.NDArray[np.intp] = np.empty(0, np.intp)
     if top > 0:
         top = min(top, len(logits))
@@ -185,6 +187,8 @@ def logprobs_of(logits: FloatArray, token: int, top: int) -> TokenLogprobs:
         token,
         float(logits[token]) - normalizer,
         tuple((int(id_), float(logits[id_]) - normalizer) for id_ in ids),
+        # The mean of -log p, which rounding may take below what it can be.
+        max(0.0, normalizer - float(weights @ logits / total)),
     )
 
 

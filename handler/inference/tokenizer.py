@@ -56,8 +56,12 @@ class Tokenizer:
         # The bytes of the tokens met so far: working all 50,000 out would take a tenth of a cold start.
         self._bytes = {id_: content.encode() for id_, content in added.items()}
 
-    def encode(self, text: str) -> list[int]:
+    def encode(self, text: str, param: str = "prompt") -> list[int]:
         """The token ids of a text; a literal `<|endoftext|>` in it is that token.
+
+        Args:
+            text: the text.
+            param: the request's field it comes from, for errors.
 
         Raises:
             InvalidRequestError: the text has half of a surrogate pair, so it is not Unicode text.
@@ -66,9 +70,9 @@ class Tokenizer:
             text.encode()
         except UnicodeEncodeError as error:
             raise InvalidRequestError(
-                f"`prompt` must be valid Unicode; given: the lone surrogate U+{ord(text[error.start]):04X} "
+                f"`{param}` must be valid Unicode; given: the lone surrogate U+{ord(text[error.start]):04X} "
                 f"at position {error.start}.",
-                param="prompt",
+                param=param,
             ) from error
         return self._tokenizer.encode(text, add_special_tokens=False).ids
 

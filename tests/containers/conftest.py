@@ -52,7 +52,12 @@ def python(engine: DockerClient, image: Any) -> Callable[[str], str]:
             read_only=True,
             tmpfs={"/tmp": ""},
             network_mode="none",
-            environment={"MODELS_BUCKET": "none", "MODEL_NAME": "none", "AWS_DEFAULT_REGION": "us-east-1"},
+            environment={
+                "MODELS_BUCKET": "none",
+                "MODEL_NAME": "none",
+                "KEYS_TABLE": "none",
+                "AWS_DEFAULT_REGION": "us-east-1",
+            },
             remove=True,
         )
         return output.decode()

@@ -14,8 +14,11 @@ Python = Callable[[str], str]
 # Files of the environment and the function, bytecode included; 552 MB when this was written, 345 of them libtorch_cpu.
 MOST_MEGABYTES = 620
 
+# What the interpreter opens on its way to the entry point; shared libraries, which the linker opens, come on top.
+MOST_READ_MEGABYTES = 20
+
 # Python 3.12's syntax; torch imports it nowhere.
-NOT_COMPILED = ["/opt/venv/lib/python3.11/site-packages/torch/testing/_internal/py312_intrinsics.py"]
+NOT_COMPILED = ["/opt/torch/torch/testing/_internal/py312_intrinsics.py"]
 
 
 def test_starts_the_handler_and_may_be_snapshotted(image: Any) -> None:
@@ -43,6 +46,26 @@ print(sorted({"torch", "transformers", "huggingface_hub"} & set(sys.modules)))
     assert python(program) == "[]\n"
 
 
+def test_a_plain_start_reads_nothing_of_torchs_layer(python: Python) -> None:
+    program = """
+import json, os, sys
+opened = set()
+sys.addaudithook(lambda event, args: opened.add(args[0]) if event == "open" and isinstance(args[0], str) else None)
+import handler.main
+files = [file for file in opened if os.path.isfile(file)]
+print(json.dumps({
+    "torch": [file for file in files if file.startswith("/opt/torch")],
+    "not compiled": [file for file in files if file.endswith(".py")],
+    "megabytes": sum(map(os.path.getsize, files)) / 1e6,
+    "files": len(files),
+}))
+"""
+    read = json.loads(python(program).splitlines()[-1])
+    assert (read["torch"], read["not compiled"]) == ([], [])
+    assert read["files"] > 100
+    assert read["megabytes"] < MOST_READ_MEGABYTES
+
+
 def test_the_native_engine_loads_and_needs_no_compilers_library(python: Python) -> None:
     program = """
 from handler.inference.library import PATH, library
@@ -61,7 +84,8 @@ import json, os, shutil
 print(json.dumps({
     "tools": [tool for tool in ("gcc", "cc", "g++", "ld", "strip", "make") if shutil.which(tool)],
     "task": sorted(os.listdir("/var/task")),
-    "tests": [path for path, _, _ in os.walk("/opt/venv/lib") if path.endswith(("/tests", "/torch/test"))],
+    "tests": [path for root in ("/opt/venv/lib", "/opt/torch") for path, _, _ in os.walk(root)
+              if path.endswith(("/tests", "/torch/test"))],
     "packages": [name for name in ("pip", "pytest", "lifecycle", "moto", "hf_xet", "huggingface_hub")
                  if os.path.exists(f"/opt/venv/lib/python3.11/site-packages/{name}")],
     "services": sorted(entry.name for entry in os.scandir("/opt/venv/lib/python3.11/site-packages/botocore/data")
@@ -73,7 +97,7 @@ print(json.dumps({
         "task": ["handler"],
         "tests": [],
         "packages": [],
-        "services": ["dynamodb", "s3", "sts"],
+        "services": ["dynamodb", "events", "s3", "sqs", "sts"],
     }
 
 
@@ -81,7 +105,7 @@ def test_everything_is_compiled_and_trusted_without_a_look_at_the_source(python:
     program = """
 import importlib.util, json, pathlib, sysconfig
 missing, checked = [], []
-roots = [pathlib.Path("/opt/venv/lib"), pathlib.Path("/var/task")]
+roots = [pathlib.Path(root) for root in ("/opt/venv/lib", "/opt/torch", "/var/task")]
 for source in [source for root in roots for source in root.rglob("*.py")] + \\
         list(pathlib.Path(sysconfig.get_path("stdlib")).glob("*.py")):
     compiled = pathlib.Path(importlib.util.cache_from_source(str(source)))
@@ -98,6 +122,6 @@ def test_is_no_larger_than_need_be(python: Python) -> None:
     program = """
 import os
 print(sum(os.lstat(os.path.join(path, name)).st_size
-          for root in ("/opt/venv", "/var/task") for path, _, names in os.walk(root) for name in names))
+          for root in ("/opt/venv", "/opt/torch", "/var/task") for path, _, names in os.walk(root) for name in names))
 """
     assert int(python(program)) / 1e6 < MOST_MEGABYTES

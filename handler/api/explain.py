@@ -1,0 +1,115 @@
+"""`POST /v1/explain`: why this next token. What the figures mean is written in `handler/explaining.py`."""
+
+import math
+from typing import Annotated
+
+from fastapi import APIRouter
+from pydantic import BaseModel, Field
+
+from handler.api.completion_schemas import Several, TokenId, must_be
+from handler.api.dependencies import Deadline, Service, check_model
+from handler.api.validation import StrictBody
+from handler.errors import ContextLengthExceededError, InvalidRequestError
+from handler.explaining import Position, explain
+from handler.service import TextService
+
+router = APIRouter(tags=["insight"])
+
+# The model reads the prompt once for each of its tokens, so the work grows with the square of its length: these are
+# 16,384 tokens, which take a small GPT-2 seven seconds on two processors.
+MOST_TOKENS = 128
+
+_TEXT = must_be("a string or a list of token ids, and not an empty list")
+
+
+class ExplainBody(StrictBody):
+    """The request."""
+
+    prompt: Annotated[str | Several[TokenId], _TEXT] = Field(description="What the model read. Not empty.")
+    continuation: Annotated[str | Several[TokenId] | None, _TEXT] = Field(
+        None, description="What came next; the most probable token by default."
+    )
+    model: str | None = Field(None, description="The name of the model served here.")
+    top: int = Field(5, ge=1, le=20, description="Alternatives to report at each position.")
+
+
+class Token(BaseModel):
+    """A token."""
+
+    id: int
+    text: str
+
+
+class Alternative(Token):
+    """A token that could have stood there."""
+
+    probability: float
+
+
+class ExplainedToken(Token):
+    """A token of the continuation, and what it came from."""
+
+    logprob: float
+    probability: float
+    entropy: float = Field(description="How uncertain the model was, in nats; 0 means certain.")
+    alternatives: list[Alternative] = Field(description="The most probable tokens at this position, best first.")
+    contributions: list[float] = Field(
+        description="For each token of the prompt: the log-probability, in nats, that this token loses without it."
+    )
+
+
+class Explanation(BaseModel):
+    """The response."""
+
+    model: str
+    system_fingerprint: str
+    prompt: list[Token]
+    continuation: list[ExplainedToken]
+
+
+@router.post("/v1/explain")
+def explain_continuation(body: ExplainBody, service: Service, deadline: Deadline) -> Explanation:
+    """Explain a continuation, token by token."""
+    check_model(body.model, service)
+    prompt = service.encode_text(body.prompt, "prompt")
+    if not prompt:
+        raise InvalidRequestError("`prompt` must not be empty; given: no tokens.", param="prompt")
+    continuation = () if body.continuation is None else service.encode_text(body.continuation, "continuation")
+    if body.continuation is not None and not continuation:
+        raise InvalidRequestError("`continuation` must not be empty; given: no tokens.", param="continuation")
+    if len(prompt) + len(continuation) > MOST_TOKENS:
+        raise ContextLengthExceededError(
+            f"`prompt` and `continuation` together may have at most {MOST_TOKENS} tokens here; "
+            f"given: {len(prompt)} and {len(continuation)}.",
+            param="prompt",
+        )
+    if not continuation:
+        continuation = (service.most_probable(prompt, deadline),)
+    positions = explain(
+        prompt,
+        continuation,
+        service.end_of_text,
+        lambda texts: service.score(texts, top=body.top, deadline=deadline, param="prompt"),
+    )
+    return Explanation(
+        model=service.model.name,
+        system_fingerprint=service.fingerprint,
+        prompt=[Token(id=token, text=service.token_text(token)) for token in prompt],
+        continuation=[_explained(position, service) for position in positions],
+    )
+
+
+def _explained(position: Position, service: TextService) -> ExplainedToken:
+    scores = position.scores
+    return ExplainedToken(
+        id=scores.token,
+        text=service.token_text(scores.token),
+        logprob=scores.logprob,
+        probability=math.exp(scores.logprob),
+        entropy=scores.entropy,
+        alternatives=[
+            Alternative(id=token, text=service.token_text(token), probability=math.exp(logprob))
+            for token, logprob in scores.top
+        ],
+        contributions=position.contributions,
+    )

@@ -1,0 +1,55 @@
+"""`POST /tokenize` and `POST /detokenize`: from text to token ids and back."""
+
+from typing import Annotated
+
+from fastapi import APIRouter
+from pydantic import BaseModel, Field
+
+from handler.api.completion_schemas import TokenId
+from handler.api.dependencies import Service, check_model
+from handler.api.validation import StrictBody
+
+router = APIRouter(tags=["tokens"])
+
+
+class TokenizeBody(StrictBody):
+    """The request."""
+
+    text: str = Field(description="A literal `<|endoftext|>` in it is that token.")
+    model: str | None = Field(None, description="The name of the model served here.")
+
+
+class Tokenized(BaseModel):
+    """The response: the ids, and what each stands for."""
+
+    count: int
+    tokens: list[int]
+    texts: list[str] = Field(description=r"A token that is part of a character is written `bytes:\xNN`.")
+
+
+class DetokenizeBody(StrictBody):
+    """The request."""
+
+    tokens: Annotated[list[TokenId], Field(description="Token ids.")]
+    model: str | None = Field(None, description="The name of the model served here.")
+
+
+class Detokenized(BaseModel):
+    """The response."""
+
+    text: str = Field(description="Bytes that are no character become U+FFFD.")
+
+
+@router.post("/tokenize")
+def tokenize(body: TokenizeBody, service: Service) -> Tokenized:
+    """Cut a text into tokens."""
+    check_model(body.model, service)
+    tokens = service.encode_text(body.text, "text")
+    return Tokenized(count=len(tokens), tokens=list(tokens), texts=[service.token_text(token) for token in tokens])
+
+
+@router.post("/detokenize")
+def detokenize(body: DetokenizeBody, service: Service) -> Detokenized:
+    """Put tokens together."""
+    check_model(body.model, service)
+    return Detokenized(text=service.decode(service.encode_text(body.tokens, "tokens")))
