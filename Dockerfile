@@ -26,7 +26,7 @@ RUN pip --python /opt/venv/bin/python install --no-cache-dir --no-compile --no-d
 # Its compiler, its tests and its C++ side go.
 RUN cd /opt/torch && echo /opt/torch >"$(echo /opt/venv/lib/python3*/site-packages)/torch.pth" \
     && find torch/bin -type f ! -name torch_shm_manager -delete \
-    && rm -rf bin torch/include torch/share torch/test torch/_inductor torch/_dynamo functorch \
+    && rm -rf bin *.dist-info torch/include torch/share torch/test torch/_inductor torch/_dynamo functorch \
         torch/lib/*_test.so torch/lib/libaoti_custom_ops.so torch/lib/libbackend_with_compiler.so \
     && find . -type d \( -name tests -o -name include \) -prune -exec rm -rf {} + \
     && find . -type f \( -name '*.pyi' -o -name '*.a' -o -name '*.h' \) -delete \
@@ -48,7 +48,8 @@ RUN python -m compileall -q -f -j 0 --invalidation-mode unchecked-hash -x '/(tes
         "$(python -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')"
 # A snapshot may be taken of what runs here: see SnapStart in template.yaml.
 LABEL com.amazonaws.lambda.feature.snapstart="Allow"
-ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1
+# pydantic would look through every installed package for plugins, which nobody has installed.
+ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYDANTIC_DISABLE_PLUGINS=true
 # First what every start reads, in the order in which it does, and in a layer of its own what almost none does.
 COPY --from=build /opt/venv /opt/venv
 COPY --from=build /var/task /var/task
