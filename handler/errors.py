@@ -103,6 +103,14 @@ class KeysUnavailableError(ServiceError):
     code = "keys_unavailable"
 
 
+class NoSuchObjectError(ServiceError):
+    """There is no file, batch or upload with this id."""
+
+    status = 404
+    type = "invalid_request_error"
+    code = "not_found"
+
+
 class RequestIdReusedError(ServiceError):
     """A request has the id of an earlier one that asked something else."""
 

@@ -1,9 +1,12 @@
-"""The results bucket: small objects, read whole and created once.
+"""The results bucket: small objects, read whole, created once, and replaced only where nobody else did.
 
 Everything the service keeps lies there, and nothing else does: conditional writes take the place of a database.
 """
 
-from typing import TYPE_CHECKING, NoReturn
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from handler.errors import ConflictError, NotInRegistryError, RegistryError, StorageUnavailableError
 from handler.registry.s3 import s3_client, translated
@@ -16,6 +19,14 @@ if TYPE_CHECKING:
 ATTEMPTS = 5
 
 
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An object, and the ETag by which it can be replaced if nobody else did."""
+
+    data: bytes
+    etag: str
+
+
 class Storage:
     """One bucket. Every method raises StorageUnavailableError when S3 does not do as it is asked."""
 
@@ -23,28 +34,59 @@ class Storage:
         self.client = client
         self.bucket = bucket
 
-    def read(self, key: str) -> bytes | None:
+    def fetch(self, key: str) -> Stored | None:
         """An object whole, or None where there is none."""
-        try:
-            with translated(self.bucket, key):
-                return self.client.get_object(Bucket=self.bucket, Key=key)["Body"].read()
-        except NotInRegistryError:
-            return None
-        except RegistryError as error:
-            _unavailable(error)
+        with _available():
+            try:
+                with translated(self.bucket, key):
+                    answer = self.client.get_object(Bucket=self.bucket, Key=key)
+                    return Stored(answer["Body"].read(), answer["ETag"])
+            except NotInRegistryError:
+                return None
 
-    def create(self, key: str, data: bytes, content_type: str = "application/json") -> bool:
+    def read(self, key: str) -> bytes | None:
+        """The bytes of an object, or None where there is none."""
+        stored = self.fetch(key)
+        return None if stored is None else stored.data
+
+    def create(self, key: str, data: bytes) -> bool:
         """Write an object that must not exist yet; False if it does, and then nothing has changed."""
-        try:
-            with translated(self.bucket, key):
-                self.client.put_object(
-                    Bucket=self.bucket, Key=key, Body=data, ContentType=content_type, IfNoneMatch="*"
-                )
-        except ConflictError:
-            return False
-        except RegistryError as error:
-            _unavailable(error)
-        return True
+        with _available():
+            try:
+                with translated(self.bucket, key):
+                    self.client.put_object(Bucket=self.bucket, Key=key, Body=data, IfNoneMatch="*")
+            except ConflictError:
+                return False
+            return True
+
+    def replace(self, key: str, data: bytes, etag: str) -> bool:
+        """Write an object over the one with this ETag; False if it is another by now, and then nothing has changed."""
+        with _available():
+            try:
+                with translated(self.bucket, key):
+                    self.client.put_object(Bucket=self.bucket, Key=key, Body=data, IfMatch=etag)
+            except (ConflictError, NotInRegistryError):
+                return False
+            return True
+
+    def delete(self, key: str) -> None:
+        """Remove an object, if there is one."""
+        with _available(), translated(self.bucket, key):
+            self.client.delete_object(Bucket=self.bucket, Key=key)
+
+    def keys(self, prefix: str, after: str = "") -> Iterator[str]:
+        """The keys that begin with `prefix` and come after `after`, in order, as they are asked for."""
+        with _available(), translated(self.bucket, prefix):
+            pages = self.client.get_paginator("list_objects_v2").paginate(
+                Bucket=self.bucket, Prefix=prefix, StartAfter=after
+            )
+            for page in pages:
+                yield from (item["Key"] for item in page.get("Contents", ()))
+
+    def address(self, key: str, seconds: int) -> str:
+        """A URL at which anybody who has it may read an object for so long."""
+        parameters = {"Bucket": self.bucket, "Key": key}
+        return self.client.generate_presigned_url("get_object", Params=parameters, ExpiresIn=seconds)
 
 
 def storage_of(bucket: str) -> Storage:
@@ -58,7 +100,11 @@ def storage_of(bucket: str) -> Storage:
     return Storage(s3_client(ATTEMPTS), bucket)
 
 
-def _unavailable(error: RegistryError) -> NoReturn:
-    # Its words name buckets and keys, which are the operator's to know and not every client's.
-    logger.error("storage failed", error=type(error).__name__, reason=error.message)
-    raise StorageUnavailableError("The results bucket does not answer as it should.", retry_after=1) from error
+@contextmanager
+def _available() -> Iterator[None]:
+    try:
+        yield
+    except RegistryError as error:
+        # Its words name buckets and keys, which are the operator's to know and not every client's.
+        logger.error("storage failed", error=type(error).__name__, reason=error.message)
+        raise StorageUnavailableError("The results bucket does not answer as it should.", retry_after=1) from error

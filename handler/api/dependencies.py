@@ -1,12 +1,15 @@
-"""What routes are given: the request's deadline, and the service once the model is loaded."""
+"""What routes are given: the request's deadline, the service once the model is loaded, and what is kept in S3."""
 
+import threading
 from typing import Annotated
 
 from fastapi import Depends, Request
 
 from handler.api.validation import printable
+from handler.batches import Batches
 from handler.deadline import deadline_of
 from handler.errors import UnknownModelError
+from handler.files import Files
 from handler.service import TextService
 
 
@@ -35,3 +38,27 @@ def check_model(name: str | None, service: TextService) -> None:
         raise UnknownModelError(
             f"`model`: {service.model.name!r} is served here; given: {printable(name)!r}.", param="model"
         )
+
+
+_making_storage = threading.Lock()
+
+
+def _files(request: Request) -> Files:
+    state = request.app.state
+    with _making_storage:
+        if not hasattr(state, "files"):
+            from handler.storage import storage_of  # noqa: PLC0415 - boto3 takes 0.2 s, and completions do without it
+
+            state.files = Files(storage_of(state.results_bucket))
+    files: Files = state.files
+    return files
+
+
+KeptFiles = Annotated[Files, Depends(_files)]
+
+
+def _batches(files: KeptFiles) -> Batches:
+    return Batches(files.storage)
+
+
+KeptBatches = Annotated[Batches, Depends(_batches)]

@@ -38,6 +38,8 @@ def invalid_request(errors: Sequence[Mapping[str, Any]]) -> InvalidRequestError:
     """The first of pydantic's errors as the error a client gets."""
     first = errors[0]
     path = [part for part in first["loc"] if part != "body"]
+    if len(path) > 1 and path[0] in ("query", "path"):
+        del path[0]
     if first["type"] == "json_invalid":
         return InvalidRequestError(f"The body is not valid JSON: {first['ctx']['error']}, at character {path[0]}.")
     if not path and first["type"] == "string_unicode":
