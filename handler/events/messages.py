@@ -74,17 +74,17 @@ class MessageWorker:
         results = self._results
         time_up = deadline_of({}, context)
         deadline = None if time_up is None else time_up - WRITE_SECONDS
-        keys = [_attempt(partial(request_key, each.source, each.text, each.request_id)) for each in messages]
+        keys = [attempt(partial(request_key, each.source, each.text, each.request_id)) for each in messages]
         # The same request twice in a batch is one request.
         distinct = {key: each for key, each in zip(keys, messages, strict=True) if isinstance(key, RequestKey)}
         makers = [partial(results.once, key, partial(self._complete, each, deadline)) for key, each in distinct.items()]
         with ThreadPoolExecutor(max(1, len(makers)), "message") as pool:
-            responses = dict(zip(distinct, pool.map(_attempt, makers), strict=True))
+            responses = dict(zip(distinct, pool.map(attempt, makers), strict=True))
         outcomes: list[ServiceError | None] = []
         for key, message in zip(keys, messages, strict=True):
             response = responses[key] if isinstance(key, RequestKey) else key
             if isinstance(key, RequestKey) and not isinstance(response, ServiceError):
-                response = _attempt(partial(self._reply, message, key, response))
+                response = attempt(partial(self._reply, message, key, response))
             outcomes.append(response if isinstance(response, ServiceError) else None)
         return outcomes
 
@@ -143,7 +143,7 @@ def is_final(error: ServiceError) -> bool:
     return 400 <= error.status < 500 and error.status != 429
 
 
-def _attempt(do: Callable[[], _Result]) -> _Result | ServiceError:
+def attempt(do: Callable[[], _Result]) -> _Result | ServiceError:
     """What a call returns or raises: one message's misfortune is not the others'."""
     try:
         return do()

@@ -7,6 +7,7 @@ from handler.events.direct import DirectAdapter
 from handler.events.eventbridge import EventBridgeAdapter, ScheduleAdapter
 from handler.events.http import HttpAdapter
 from handler.events.messages import MessageWorker
+from handler.events.s3 import S3Adapter
 from handler.events.sending import Sender
 from handler.events.sns import SnsAdapter
 from handler.events.sqs import SqsAdapter
@@ -18,11 +19,13 @@ def event_adapters(app: ASGIApp, loading: ModelLoading, settings: Settings) -> t
     """The adapters of a process, over one application and one model."""
     sender = Sender()
     worker = MessageWorker(loading, sender, settings.results_bucket)
+    s3 = S3Adapter(loading, settings.results_bucket)
     return (
         HttpAdapter(app),
         DirectAdapter(loading),
-        SqsAdapter(worker, sender),
+        SqsAdapter(worker, s3, sender),
         SnsAdapter(worker),
         EventBridgeAdapter(worker),
         ScheduleAdapter(loading),
+        s3,
     )

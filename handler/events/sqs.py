@@ -1,20 +1,22 @@
-"""SQS: each message a completions body, a bare prompt, or an event of EventBridge that holds a body.
+"""SQS: each message a completions body, a bare prompt, or an event of EventBridge that holds a body or tells of S3.
 
-The whole batch is decoded together. What failed for now is named in the answer (partial batch response) and SQS
-delivers it again. What can never succeed is sent to the queue's dead-letter queue by us, with the reason as an
+All requests of a batch are decoded together. What failed for now is named in the answer (partial batch response) and
+SQS delivers it again. What can never succeed is sent to the queue's dead-letter queue by us, with the reason as an
 attribute, and only then reported as done: left to SQS it would be tried in vain four times more and arrive there
 without a word. If that sending fails, the message stays in the queue, and SQS moves it in the end.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from handler.deadline import LambdaContext
 from handler.errors import BatchFailedError, InvalidRequestError, ServiceError
 from handler.events.adapter import LambdaEvent, has_records_of
 from handler.events.eventbridge import is_request, message_of
-from handler.events.messages import Message, MessageWorker, is_final
+from handler.events.messages import Message, MessageWorker, attempt, is_final
+from handler.events.s3 import S3Adapter, is_creation
 from handler.events.sending import Sender
 from handler.telemetry import logger
 
@@ -31,8 +33,9 @@ class SqsAdapter:
 
     description = "SQS: `Records` with `eventSource` `aws:sqs`, each `body` a completions body or a prompt"
 
-    def __init__(self, worker: MessageWorker, sender: Sender) -> None:
+    def __init__(self, worker: MessageWorker, s3: S3Adapter, sender: Sender) -> None:
         self._worker = worker
+        self._s3 = s3
         self._sender = sender
 
     def matches(self, event: LambdaEvent) -> bool:
@@ -47,12 +50,12 @@ class SqsAdapter:
         """
         records = event["Records"]
         try:
-            messages = [_message(record) for record in records]
+            parts = [_part(record) for record in records]
             ids = [str(record["messageId"]) for record in records]
         except (KeyError, TypeError, AttributeError) as fault:
             raise InvalidRequestError(f"The event looks like SQS but a record lacks a part: {fault}.") from fault
         failed: list[tuple[str, ServiceError]] = []
-        for id_, record, error in zip(ids, records, self._worker.answer(messages, context), strict=True):
+        for id_, record, error in zip(ids, records, self._outcomes(parts, context), strict=True):
             if error is None or (is_final(error) and self._bury(record, error)):
                 continue
             logger.warning("message returned", message_id=id_, code=error.code, reason=error.message)
@@ -61,6 +64,16 @@ class SqsAdapter:
             raise BatchFailedError(f"All {len(ids)} messages failed, the first with: {failed[0][1].message}")
         logger.info("messages", received=len(ids), returned=len(failed))
         return {"batchItemFailures": [{"itemIdentifier": id_} for id_, _ in failed]}
+
+    def _outcomes(self, parts: Sequence[Message | LambdaEvent], context: LambdaContext) -> list[ServiceError | None]:
+        """What became of each part: requests first, all together, then one event after the other."""
+        requests = [part for part in parts if isinstance(part, Message)]
+        answered = iter(self._worker.answer(requests, context) if requests else [])
+        return [next(answered) if isinstance(part, Message) else self._told(part, context) for part in parts]
+
+    def _told(self, event: LambdaEvent, context: LambdaContext) -> ServiceError | None:
+        outcome = attempt(partial(self._s3.handle, event, context))
+        return outcome if isinstance(outcome, ServiceError) else None
 
     def _bury(self, record: Mapping[str, Any], error: ServiceError) -> bool:
         """Send a message to the dead-letter queue of its queue; whether it is there."""
@@ -80,31 +93,33 @@ class SqsAdapter:
         return True
 
 
-def _message(record: Mapping[str, Any]) -> Message:
-    attributes = _text_attributes(record)
-    if not isinstance(record["body"], str):
+def _part(record: Mapping[str, Any]) -> Message | LambdaEvent:
+    """A message's request, or the event of S3 that one of EventBridge's rules put there."""
+    body = record["body"]
+    if not isinstance(body, str):
         raise TypeError("`body` must be a string")
-    event = _event_in(record["body"])
-    if event is not None:
+    event = _object_in(body)
+    if is_creation(event):
+        return event
+    if is_request(event):
         return message_of(event)
+    attributes = _text_attributes(record)
     return Message(
         "sqs",
-        record["body"],
+        body,
         attributes.get("request_id"),
         attributes.get("reply_queue"),
         attributes.get("reply_bus"),
     )
 
 
-def _event_in(body: str) -> Mapping[str, Any] | None:
-    """The event of EventBridge that a message holds, where one of its rules filled the queue."""
-    if not body.lstrip().startswith("{"):
-        return None
+def _object_in(body: str) -> LambdaEvent:
+    """The JSON object that a message holds, or an empty one."""
     try:
-        event = json.loads(body)
+        value = json.loads(body) if body.lstrip().startswith("{") else {}
     except (ValueError, RecursionError):
-        return None
-    return event if is_request(event) else None
+        return {}
+    return value if isinstance(value, dict) else {}
 
 
 def _text_attributes(record: Mapping[str, Any]) -> dict[str, str]:

@@ -24,6 +24,11 @@ def allow(action: str | list[str], resource: object) -> dict[str, Any]:
     return {"Effect": "Allow", "Action": action, "Resource": resource}
 
 
+def results(folder: str) -> dict[str, str]:
+    """The objects of a folder of the results bucket."""
+    return {"Fn::Sub": f"${{ResultsBucket.Arn}}/{folder}/*"}
+
+
 READ_THE_MODEL = [
     allow("s3:GetObject", {"Fn::Sub": "${ModelsBucket.Arn}/models/${ModelName}/*"}),
     allow("s3:ListBucket", {"Fn::GetAtt": ["ModelsBucket", "Arn"]}),
@@ -131,6 +136,9 @@ def test_api_may_do_this_and_nothing_more(stack: Stack) -> None:
     assert list(statements(stack, "ApiRole")) == [
         *READ_THE_MODEL,
         *([may_look_keys_up] if stack.parameters["AuthMode"] == "api-key" else []),
+        allow(["s3:GetObject", "s3:PutObject", "s3:DeleteObject"], results("files")),
+        allow(["s3:GetObject", "s3:PutObject"], [results("batches/created"), results("batches/states")]),
+        allow("s3:ListBucket", {"Fn::GetAtt": ["ResultsBucket", "Arn"]}),
         allow(WRITE_THE_LOG, {"Fn::GetAtt": ["ApiLogs", "Arn"]}),
     ]
 
@@ -141,11 +149,12 @@ def test_worker_may_do_this_and_nothing_more(stack: Stack) -> None:
     )
     assert list(statements(stack, "WorkerRole")) == [
         *READ_THE_MODEL,
-        allow(["s3:GetObject", "s3:PutObject"], {"Fn::Sub": "${ResultsBucket.Arn}/results/*"}),
+        allow(["s3:GetObject", "s3:PutObject"], [results("results"), results("files"), results("batches")]),
+        allow("s3:GetObject", results("inbox")),
         allow("s3:ListBucket", {"Fn::GetAtt": ["ResultsBucket", "Arn"]}),
         allow(
             ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:GetQueueUrl"],
-            {"Fn::GetAtt": ["RequestQueue", "Arn"]},
+            [{"Fn::GetAtt": ["RequestQueue", "Arn"]}, {"Fn::GetAtt": ["BatchQueue", "Arn"]}],
         ),
         allow(["sqs:SendMessage", "sqs:GetQueueUrl"], {"Fn::GetAtt": ["DeadLetterQueue", "Arn"]}),
         *([may_send_replies] if stack.parameters["ReplyTo"] else []),
@@ -172,10 +181,8 @@ def test_no_statement_allows_by_wildcard(stack: Stack) -> None:
         actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
         assert not [action for action in actions if "*" in action]
         # A star may stand for the objects below a prefix of a bucket, and for nothing else.
-        assert (
-            re.sub(r'(/models/\$\{ModelName\}|\.Arn\}/results)/\*"', "", json.dumps(statement["Resource"])).count("*")
-            == 0
-        )
+        objects = r'/models/\$\{ModelName\}/\*"|ResultsBucket\.Arn\}(/[a-z]+){1,2}/\*"'
+        assert re.sub(objects, "", json.dumps(statement["Resource"])).count("*") == 0
 
 
 def test_models_bucket_is_private(stack: Stack) -> None:

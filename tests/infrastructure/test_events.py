@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
+from handler.batches import CONTINUED, CREATED
 from handler.events.eventbridge import REQUEST_TYPE
+from handler.events.s3 import BUS_SOURCE, CREATED_TYPE, INBOX
 from tests.infrastructure.stack import Stack
 
 FOURTEEN_DAYS = 14 * 24 * 3600
@@ -16,21 +18,26 @@ def arn(name: str) -> dict[str, list[str]]:
     return {"Fn::GetAtt": [name, "Arn"]}
 
 
-def mapping(stack: Stack) -> dict[str, Any]:
-    """What takes messages from the queue to the worker."""
-    [found] = stack.of_type("AWS::Lambda::EventSourceMapping").values()
-    properties: dict[str, Any] = found["Properties"]
-    return properties
+def mappings(stack: Stack) -> dict[str, dict[str, Any]]:
+    """What takes messages from a queue to the worker, by the queue."""
+    found = [each["Properties"] for each in stack.of_type("AWS::Lambda::EventSourceMapping").values()]
+    return {each["EventSourceArn"]["Fn::GetAtt"][0]: each for each in found}
 
 
-def test_the_whole_batch_goes_to_the_published_worker_and_only_failures_come_back(stack: Stack) -> None:
-    assert mapping(stack) == {
+def test_messages_go_to_the_published_worker_and_only_failures_come_back(stack: Stack) -> None:
+    common = {
         "FunctionName": {"Ref": "WorkerFunctionAliaslive"},
-        "EventSourceArn": arn("RequestQueue"),
-        "BatchSize": 10,
-        "MaximumBatchingWindowInSeconds": 1,
         "FunctionResponseTypes": ["ReportBatchItemFailures"],
         "ScalingConfig": {"MaximumConcurrency": {"Ref": "WorkerConcurrency"}},
+    }
+    assert mappings(stack) == {
+        "RequestQueue": {
+            **common,
+            "EventSourceArn": arn("RequestQueue"),
+            "BatchSize": 10,
+            "MaximumBatchingWindowInSeconds": 1,
+        },
+        "BatchQueue": {**common, "EventSourceArn": arn("BatchQueue"), "BatchSize": 1},
     }
     parameter = stack.template["Parameters"]["WorkerConcurrency"]
     assert (parameter["MinValue"], parameter["MaxValue"], stack.parameters["WorkerConcurrency"]) == (2, 1000, "2")
@@ -38,18 +45,20 @@ def test_the_whole_batch_goes_to_the_published_worker_and_only_failures_come_bac
 
 def test_a_message_stays_hidden_for_six_timeouts_and_the_window(stack: Stack) -> None:
     timeout = stack.properties("WorkerFunction")["Timeout"]
-    window = mapping(stack)["MaximumBatchingWindowInSeconds"]
-    assert stack.properties("RequestQueue")["VisibilityTimeout"] >= 6 * timeout + window
+    for queue, mapping in mappings(stack).items():
+        window = mapping.get("MaximumBatchingWindowInSeconds", 0)
+        assert stack.properties(queue)["VisibilityTimeout"] >= 6 * timeout + window
 
 
 def test_queues_keep_messages_for_two_weeks_and_encrypt_them(stack: Stack) -> None:
     queues = {name: each["Properties"] for name, each in stack.of_type("AWS::SQS::Queue").items()}
-    assert set(queues) == {"RequestQueue", "DeadLetterQueue", "UndeliveredQueue"}
+    assert set(queues) == {"RequestQueue", "BatchQueue", "DeadLetterQueue", "UndeliveredQueue"}
     for queue in queues.values():
         assert queue["MessageRetentionPeriod"] == FOURTEEN_DAYS
         assert queue["SqsManagedSseEnabled"] is True
     assert {name: queue.get("RedrivePolicy") for name, queue in queues.items()} == {
         "RequestQueue": {"deadLetterTargetArn": arn("DeadLetterQueue"), "maxReceiveCount": ATTEMPTS},
+        "BatchQueue": {"deadLetterTargetArn": arn("DeadLetterQueue"), "maxReceiveCount": ATTEMPTS},
         "DeadLetterQueue": None,
         "UndeliveredQueue": None,
     }
@@ -59,8 +68,9 @@ def test_queues_keep_messages_for_two_weeks_and_encrypt_them(stack: Stack) -> No
     ("queue", "rules"),
     [
         ("RequestQueue", arn("RequestRule")),
+        ("BatchQueue", arn("BatchRule")),
         ("DeadLetterQueue", None),
-        ("UndeliveredQueue", [arn("RequestRule"), arn("WarmUpRule")]),
+        ("UndeliveredQueue", [arn("RequestRule"), arn("BatchRule"), arn("WarmUpRule")]),
     ],
 )
 def test_a_queue_takes_messages_from_these_rules_alone_and_over_tls_alone(
@@ -92,6 +102,7 @@ def test_every_rule_keeps_what_it_cannot_deliver(stack: Stack) -> None:
     rules = {name: each["Properties"] for name, each in stack.of_type("AWS::Events::Rule").items()}
     assert {name: [target["Arn"] for target in rule["Targets"]] for name, rule in rules.items()} == {
         "RequestRule": [arn("RequestQueue")],
+        "BatchRule": [arn("BatchQueue")],
         "WarmUpRule": [{"Ref": "ApiFunctionAliaslive"}],
     }
     for rule in rules.values():
@@ -101,6 +112,17 @@ def test_every_rule_keeps_what_it_cannot_deliver(stack: Stack) -> None:
 
 def test_the_rule_and_the_worker_agree_on_what_a_request_is(stack: Stack) -> None:
     assert stack.properties("RequestRule")["EventPattern"] == {"detail-type": [REQUEST_TYPE]}
+
+
+def test_the_rule_and_the_worker_agree_on_which_objects_start_work(stack: Stack) -> None:
+    assert stack.properties("BatchRule")["EventPattern"] == {
+        "source": [BUS_SOURCE],
+        "detail-type": [CREATED_TYPE],
+        "detail": {
+            "bucket": {"name": [{"Ref": "ResultsBucket"}]},
+            "object": {"key": [{"prefix": INBOX}, {"prefix": CREATED}, {"prefix": CONTINUED}]},
+        },
+    }
 
 
 def test_nothing_is_kept_warm_unless_asked_for(stack: Stack) -> None:

@@ -208,6 +208,22 @@ def test_a_notification_without_its_parts_is_an_error(handler: Handler, record: 
         handler({"Records": [{"EventSource": "aws:sns", **record}]}, Context())
 
 
+def test_an_upload_starts_one_batch_however_it_is_told(handler: Handler) -> None:
+    body = {"custom_id": "a", "method": "POST", "url": "/v1/completions", "body": {"prompt": "She", "max_tokens": 4}}
+    s3 = boto3.client("s3")
+    s3.put_object(Bucket="results", Key="inbox/chapter one.jsonl", Body=json.dumps(body).encode())
+    told = handler(golden("s3"), Context())
+    assert handler(golden("s3-eventbridge"), Context()) == told
+    [(batch_id, finished)] = told["batches"].items()
+    assert finished is False
+
+    created = golden("s3-eventbridge")
+    created["detail"]["object"]["key"] = f"batches/created/{batch_id}.json"
+    assert handler(created, Context()) == {"batches": {batch_id: True}}
+    state = json.loads(s3.get_object(Bucket="results", Key=f"batches/states/{batch_id}.json")["Body"].read())
+    assert (state["status"], state["request_counts"]) == ("completed", {"total": 1, "completed": 1, "failed": 0})
+
+
 @pytest.mark.parametrize("name", ["schedule", "schedule-scheduler"])
 def test_a_schedule_keeps_the_model_warm(handler: Handler, name: str) -> None:
     answer = handler(golden(name), Context())

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from handler.events.messages import MessageWorker
+from handler.events.s3 import S3Adapter
 from handler.events.sending import Sender
 from handler.events.sqs import SqsAdapter
 from handler.inference.choices import SchedulerGeneration
@@ -69,6 +70,7 @@ class Worker:
     """A worker and what it works with."""
 
     adapter: SqsAdapter
+    s3: S3Adapter
     engine: FakeEngine
     scheduler: CountingScheduler
 
@@ -83,7 +85,8 @@ def running_worker(engine: FakeEngine | None = None, bucket: str = RESULTS_BUCKE
     loading.wait(None)
     sender = Sender()
     try:
-        yield Worker(SqsAdapter(MessageWorker(loading, sender, bucket), sender), engine, scheduler)
+        s3 = S3Adapter(loading, bucket)
+        yield Worker(SqsAdapter(MessageWorker(loading, sender, bucket), s3, sender), s3, engine, scheduler)
     finally:
         scheduler.close()
 

@@ -1,0 +1,150 @@
+"""S3: an uploaded file starts a batch, and a batch that was created (or goes on) is worked on.
+
+Events come from the bucket itself or through EventBridge, straight or by way of a queue. All that matters lies in the
+bucket: an event that comes twice finds the batch there, or its answers.
+"""
+
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote_plus
+
+from handler.api.batches import LARGEST_INPUT
+from handler.batches import COMPLETION_SECONDS, CONTINUED, CREATED, ENDPOINTS, Batch, Batches
+from handler.deadline import LambdaContext, deadline_of
+from handler.errors import InvalidRequestError, NoSuchObjectError
+from handler.events.adapter import LambdaEvent, has_records_of
+from handler.files import FileObject, Files, new_id
+from handler.loading import ModelLoading
+
+if TYPE_CHECKING:
+    from handler.storage import Storage
+
+INBOX = "inbox/"
+
+SOURCE = "aws:s3"
+BUS_SOURCE, CREATED_TYPE = "aws.s3", "Object Created"
+
+
+@dataclass(frozen=True, slots=True)
+class CreatedObject:
+    """An object that was created: where, when (seconds since 1970), and what tells this content from another."""
+
+    bucket: str
+    key: str
+    etag: str
+    size: int
+    at: float
+
+
+class S3Adapter:
+    """Starts batches and works on them."""
+
+    description = "S3: `Records` with `eventSource` `aws:s3`, or by EventBridge `source` `aws.s3`; an object created"
+
+    def __init__(self, loading: ModelLoading, results_bucket: str) -> None:
+        self._loading = loading
+        self._bucket = results_bucket
+
+    def matches(self, event: LambdaEvent) -> bool:
+        """Whether the event tells of objects."""
+        return has_records_of(event, "eventSource", SOURCE) or is_creation(event)
+
+    def handle(self, event: LambdaEvent, context: LambdaContext) -> dict[str, Any]:
+        """The batches concerned, and whether each is finished.
+
+        Raises:
+            ServiceError: something failed; what was done before stands, and a second delivery goes on there.
+        """
+        try:
+            objects = [_by_bus(event)] if is_creation(event) else [_by_bucket(record) for record in event["Records"]]
+        except (KeyError, TypeError, AttributeError, ValueError) as fault:
+            raise InvalidRequestError(f"The event looks like S3 but lacks a part: {fault}.") from fault
+        return {"batches": dict(self._handle(each, context) for each in objects)}
+
+    def _handle(self, created: CreatedObject, context: LambdaContext) -> tuple[str, bool]:
+        if created.bucket != self._bucket:
+            raise InvalidRequestError("Only objects of the results bucket, RESULTS_BUCKET, mean something here.")
+        for prefix in (CREATED, CONTINUED):
+            if created.key.startswith(prefix):
+                batch_id = created.key.removeprefix(prefix).partition("/")[0].removesuffix(".json")
+                return batch_id, self._work(batch_id, context)
+        if created.key.startswith(INBOX) and created.key.endswith(".jsonl"):
+            return self._start(created), False
+        raise InvalidRequestError(
+            f"Only objects below {INBOX} that end in .jsonl, {CREATED} or {CONTINUED} start work."
+        )
+
+    def _work(self, batch_id: str, context: LambdaContext) -> bool:
+        """Work on a batch as long as there is time, and have somebody go on if it was not enough."""
+        from handler.batch_runner import BatchRunner  # noqa: PLC0415 - HTTP does without it
+
+        finished = BatchRunner(self._loading, self._storage).run(batch_id, deadline_of({}, context))
+        if not finished:
+            Batches(self._storage).go_on(batch_id, uuid.uuid4().hex)
+        return finished
+
+    def _start(self, created: CreatedObject) -> str:
+        """Make a file and a batch of an upload; their ids are made of it, so that it starts one batch only."""
+        content = self._storage.read(created.key) if created.size <= LARGEST_INPUT else b""
+        if content is None:
+            raise NoSuchObjectError(f"{created.key} is not there any more.")
+        if max(created.size, len(content)) > LARGEST_INPUT:
+            raise InvalidRequestError(f"{created.key} may have at most {LARGEST_INPUT} bytes; given: {created.size}.")
+        now = int(time.time())
+        rest = sha256(f"{created.key}\n{created.etag}".encode()).hexdigest()[:16]
+        file = FileObject(
+            id=new_id("file-", created.at, rest),
+            bytes=len(content),
+            created_at=now,
+            filename=created.key.removeprefix(INBOX),
+            purpose="batch",
+        )
+        batch = Batch(
+            id=new_id("batch_", created.at, rest),
+            endpoint=ENDPOINTS[0],
+            input_file_id=file.id,
+            created_at=now,
+            expires_at=now + COMPLETION_SECONDS,
+            metadata={"uploaded_as": created.key[:512]},
+        )
+        Files(self._storage).create(file, content)
+        Batches(self._storage).create(batch)
+        return batch.id
+
+    @cached_property
+    def _storage(self) -> "Storage":
+        from handler.storage import storage_of  # noqa: PLC0415 - boto3 takes 0.2 s, and HTTP does without it
+
+        return storage_of(self._bucket)
+
+
+def is_creation(event: Mapping[str, Any]) -> bool:
+    """Whether an event of EventBridge tells of an object."""
+    return event.get("source") == BUS_SOURCE and event.get("detail-type") == CREATED_TYPE
+
+
+def _by_bus(event: Mapping[str, Any]) -> CreatedObject:
+    created = event["detail"]["object"]
+    at = datetime.fromisoformat(event["time"]).timestamp()
+    # AWS writes "etag" here; its stand-in for tests, as in events of the bucket itself, "eTag".
+    etag = created["etag"] if "etag" in created else created["eTag"]
+    return CreatedObject(event["detail"]["bucket"]["name"], created["key"], etag, int(created.get("size", 0)), at)
+
+
+def _by_bucket(record: Mapping[str, Any]) -> CreatedObject:
+    created = record["s3"]["object"]
+    at = datetime.fromisoformat(record["eventTime"]).timestamp()
+    # Here, and not on the bus, keys are encoded as in a form.
+    return CreatedObject(
+        record["s3"]["bucket"]["name"],
+        unquote_plus(created["key"]),
+        created["eTag"],
+        int(created.get("size", 0)),
+        at,
+    )

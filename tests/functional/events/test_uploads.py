@@ -1,0 +1,143 @@
+"""From an upload to its output: bucket, event bus and queue are moto's, wired as the template says."""
+
+import json
+from typing import Any
+
+import boto3
+import pytest
+
+from handler.batches import Batches
+from handler.errors import BatchFailedError, InvalidRequestError, NoSuchObjectError, ServiceError
+from handler.files import Files
+from handler.storage import Storage
+from tests.fake_engine import FakeEngine
+from tests.functional.events.worker import Context, Place, Queue, Worker, running_worker
+from tests.functional.test_batches import greedy, request, requests, texts
+from tests.infrastructure.stack import stacks
+from tests.services import VOCABULARY
+
+
+def wire(place: Place) -> Queue:
+    """The queue that the template's rule fills with events of the bucket."""
+    pattern = stacks()["api-key"].properties("BatchRule")["EventPattern"]
+    decided = json.loads(json.dumps(pattern).replace('{"Ref": "ResultsBucket"}', '"results"'))
+    redrive = json.dumps({"deadLetterTargetArn": place.dead_letters.arn, "maxReceiveCount": 5})
+    queue = Queue(place.queue.client, "batches", {"RedrivePolicy": redrive})
+    events = boto3.client("events")
+    events.put_rule(Name="batches", EventPattern=json.dumps(decided))
+    events.put_targets(Rule="batches", Targets=[{"Id": "queue", "Arn": queue.arn}])
+    place.s3.put_bucket_notification_configuration(
+        Bucket="results", NotificationConfiguration={"EventBridgeConfiguration": {}}
+    )
+    return queue
+
+
+def drain(queue: Queue, worker: Worker) -> list[str]:
+    """Deliver messages until there are none; the keys they told of."""
+    keys = []
+    while messages := queue.receive():
+        for message in messages:
+            keys.append(json.loads(message["Body"])["detail"]["object"]["key"])
+            assert worker.adapter.handle(queue.event([message]), Context(60_000)) == {"batchItemFailures": []}
+            queue.client.delete_message(QueueUrl=queue.url, ReceiptHandle=message["ReceiptHandle"])
+    return keys
+
+
+def output(place: Place, batch_id: str) -> list[dict[str, Any]]:
+    storage = Storage(place.s3, "results")
+    file_id = Batches(storage).get(batch_id).output_file_id
+    assert file_id is not None
+    return [json.loads(line) for line in Files(storage).content(file_id).splitlines()]
+
+
+def test_an_upload_becomes_an_output_by_way_of_the_queue(place: Place) -> None:
+    queue = wire(place)
+    place.s3.put_object(Bucket="results", Key="inbox/chapter one.jsonl", Body=requests(3).encode())
+    place.s3.put_object(Bucket="results", Key="inbox/notes.txt", Body=b"hands off")
+    place.s3.put_object(Bucket="results", Key="elsewhere/a.jsonl", Body=b"{}")
+    messages = queue.receive()
+    [upload] = [each for each in messages if "chapter" in each["Body"]]
+    with running_worker() as worker:
+        # Delivered twice, it starts one batch.
+        for _ in range(2):
+            assert worker.adapter.handle(queue.event([upload]), Context()) == {"batchItemFailures": []}
+        [created] = drain(queue, worker)
+        batch_id = created.removeprefix("batches/created/").removesuffix(".json")
+        assert texts(output(place, batch_id)) == {f"r{i}": greedy(f"She r{i}", 3) for i in range(3)}
+        assert worker.scheduler.submitted == 3
+    batch = Batches(Storage(place.s3, "results")).get(batch_id)
+    assert (batch.status, batch.metadata) == ("completed", {"uploaded_as": "inbox/chapter one.jsonl"})
+
+
+def test_a_batch_that_time_was_too_short_for_goes_on_by_itself(place: Place) -> None:
+    """Requests that fit no part of the time given are left, and an object that is created brings the worker back."""
+    queue = wire(place)
+    slow = "\n".join([request("quick", max_tokens=0), request("slow", max_tokens=40)])
+    place.s3.put_object(Bucket="results", Key="inbox/a.jsonl", Body=slow.encode())
+    engine = FakeEngine(vocabulary_size=VOCABULARY, seconds_per_step=0.2)
+    with running_worker(engine) as worker:
+        assert worker.adapter.handle(queue.event(queue.receive()), Context()) == {"batchItemFailures": []}
+        [message] = queue.receive()
+        # Of eighteen seconds fifteen are kept for writing; forty steps take eight.
+        answer = worker.adapter.handle(queue.event([message]), Context(18_500))
+        assert answer == {"batchItemFailures": []}
+        queue.client.delete_message(QueueUrl=queue.url, ReceiptHandle=message["ReceiptHandle"])
+    with running_worker() as worker:
+        [key] = drain(queue, worker)
+        assert worker.scheduler.submitted == 1
+    assert key.startswith("batches/continued/")
+    batch_id = key.split("/")[2]
+    assert [line["custom_id"] for line in output(place, batch_id)] == ["quick", "slow"]
+
+
+def told(key: str, bucket: str = "results", size: int = 10) -> dict[str, Any]:
+    return {
+        "id": "1",
+        "source": "aws.s3",
+        "detail-type": "Object Created",
+        "time": "2026-11-24T12:00:00Z",
+        "detail": {"bucket": {"name": bucket}, "object": {"key": key, "etag": "e", "size": size}},
+    }
+
+
+@pytest.mark.parametrize(
+    ("event", "error", "message"),
+    [
+        (told("inbox/a.jsonl", bucket="other"), InvalidRequestError, "Only objects of the results bucket"),
+        (told("inbox/a.txt"), InvalidRequestError, "Only objects below inbox/ that end in .jsonl"),
+        (told("inbox/a.jsonl"), NoSuchObjectError, "inbox/a.jsonl is not there any more."),
+        (
+            told("inbox/a.jsonl", size=10**9),
+            InvalidRequestError,
+            "may have at most 100000000 bytes; given: 1000000000.",
+        ),
+        (told("batches/created/batch_0.json"), NoSuchObjectError, "There is no such batch."),
+        ({**told("a"), "detail": {}}, InvalidRequestError, "looks like S3 but lacks a part: 'object'."),
+        ({**told("a"), "time": "soon"}, InvalidRequestError, "looks like S3 but lacks a part"),
+        ({"Records": [{"eventSource": "aws:s3"}]}, InvalidRequestError, "looks like S3 but lacks a part: 's3'."),
+    ],
+)
+def test_what_cannot_start_a_batch_is_said(
+    place: Place, event: dict[str, Any], error: type[ServiceError], message: str
+) -> None:
+    with running_worker() as worker, pytest.raises(error) as caught:
+        worker.s3.handle(event, Context())
+    assert message in caught.value.message
+
+
+def test_such_an_event_in_the_queue_is_buried_with_the_reason(place: Place) -> None:
+    place.queue.send(told("inbox/gone.jsonl"))
+    with running_worker() as worker:
+        assert place.queue.deliver(worker) == {"batchItemFailures": []}
+    [buried] = place.dead_letters.receive()
+    assert buried["MessageAttributes"]["error"]["StringValue"] == "not_found: inbox/gone.jsonl is not there any more."
+
+
+def test_without_time_the_event_comes_again(place: Place) -> None:
+    queue = wire(place)
+    place.s3.put_object(Bucket="results", Key="inbox/a.jsonl", Body=requests(1).encode())
+    with running_worker() as worker:
+        assert worker.adapter.handle(queue.event(queue.receive()), Context()) == {"batchItemFailures": []}
+        with pytest.raises(BatchFailedError, match="Time was up"):
+            queue.deliver(worker, Context(15_000))
+        assert worker.engine.prefilled == 0
