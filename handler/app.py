@@ -9,7 +9,19 @@ from functools import partial
 from fastapi import FastAPI, Security
 from fastapi.security import HTTPBearer
 
-from handler.api import batches, completions, docs, explain, files, generate_text, health, models, score, tokens
+from handler.api import (
+    batches,
+    completions,
+    docs,
+    explain,
+    files,
+    generate_text,
+    health,
+    models,
+    score,
+    tokens,
+    uploads,
+)
 from handler.api.authorization import AuthorizationMiddleware, authorizer_for
 from handler.api.body_limit import BodyLimitMiddleware
 from handler.api.errors import ERROR_RESPONSES, install_error_handlers
@@ -44,7 +56,7 @@ def create_app(
     app.state.start_batch = start_batch
     # For the description alone: the middleware below has asked long before a route is reached.
     bearer = Security(HTTPBearer(auto_error=False, description="An API key, or what AUTH_MODE asks for."))
-    for resource in (generate_text, completions, models, score, explain, tokens, files, batches):
+    for resource in (generate_text, completions, models, score, explain, tokens, files, uploads, batches):
         app.include_router(resource.router, dependencies=[bearer])
     for resource in (health, docs):
         app.include_router(resource.router)

@@ -24,6 +24,9 @@ FINAL: frozenset[Status] = frozenset({"failed", "completed", "expired", "cancell
 
 ENDPOINTS = ("/v1/completions",)
 
+# One worker holds the whole file, and all of its answers, in memory.
+LARGEST_INPUT = 100_000_000
+
 COMPLETION_SECONDS = 24 * 3600
 
 # An object here starts the batch, or goes on with it: the worker hears of it.

@@ -5,6 +5,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from handler.api.errors import error_response
 from handler.errors import PayloadTooLargeError
 
+# A file that is too large for one body has another way in.
+FILES = "/v1/files"
+UPLOADS = "/v1/uploads"
+
 
 class BodyLimitMiddleware:
     """Refuses a body of more than `limit` bytes: by its declared length, unread, or where it exceeds the limit."""
@@ -28,7 +32,10 @@ class BodyLimitMiddleware:
             if not message.get("more_body", False):
                 break
         if size > self._limit:
-            error = PayloadTooLargeError(f"The body may have at most {self._limit} bytes; given: at least {size}.")
+            hint = f" {UPLOADS} takes larger files, in parts." if scope["path"] == FILES else ""
+            error = PayloadTooLargeError(
+                f"The body may have at most {self._limit} bytes; given: at least {size}.{hint}"
+            )
             await error_response(error)(scope, receive, send)
             return
         await self._app(scope, _replaying(body, receive), send)

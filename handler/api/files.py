@@ -7,11 +7,10 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import FormData, UploadFile
-from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse, Response
 
 from handler.api.dependencies import KeptFiles
+from handler.api.forms import read_form
 from handler.api.validation import describe, printable
 from handler.errors import InvalidRequestError
 from handler.files import FileObject, Purpose, content_key, new_id
@@ -70,20 +69,19 @@ class FileDeleted(BaseModel):
 @router.post("/v1/files", openapi_extra=_FORM)
 async def create_file(request: Request, files: KeptFiles) -> FileObject:
     """Keep a file."""
-    try:
-        async with request.form(max_files=1, max_fields=len(_EXPIRY) + 1) as form:
-            upload = _checked(form)
-            content = await upload.read()
-            life = _life(form)
-    except HTTPException as error:
-        raise InvalidRequestError(f"The body must be multipart/form-data: {printable(error.detail)}") from error
+    name, content, fields = await read_form(request, "file", ("purpose", *_EXPIRY.values()))
+    if "purpose" not in fields:
+        raise InvalidRequestError("`purpose` is required.", param="purpose")
+    if fields["purpose"] != "batch":
+        raise InvalidRequestError(f"`purpose` must be batch; given: {describe(fields['purpose'])}.", param="purpose")
+    life = _life(fields)
     now = int(time.time())
     description = FileObject(
         id=new_id("file-"),
         bytes=len(content),
         created_at=now,
         expires_at=None if life is None else now + life,
-        filename=upload.filename or "file",
+        filename=name,
         purpose="batch",
     )
     return await run_in_threadpool(files.create, description, content)
@@ -134,30 +132,14 @@ def download_file(file_id: str, files: KeptFiles) -> Response:
     return Response(files.content(file_id), media_type="application/octet-stream")
 
 
-def _checked(form: FormData) -> UploadFile:
-    """The file of a form that has all it must have, and nothing else."""
-    unknown = sorted(set(form) - {"file", "purpose", *_EXPIRY.values()})
-    if unknown:
-        raise InvalidRequestError(f"Unknown field: `{printable(unknown[0])}`.", param=printable(unknown[0]))
-    for name in ("file", "purpose"):
-        if name not in form:
-            raise InvalidRequestError(f"`{name}` is required.", param=name)
-    if form["purpose"] != "batch":
-        raise InvalidRequestError(f"`purpose` must be batch; given: {describe(form['purpose'])}.", param="purpose")
-    upload = form["file"]
-    if not isinstance(upload, UploadFile):
-        raise InvalidRequestError("`file` must be a file with a name; given: a text.", param="file")
-    return upload
-
-
-def _life(form: Mapping[str, Any]) -> int | None:
+def _life(fields: Mapping[str, str]) -> int | None:
     """For how many seconds to keep a file, or None for as long as results are kept."""
-    anchor, seconds = form.get(_EXPIRY["anchor"]), form.get(_EXPIRY["seconds"])
+    anchor, seconds = fields.get(_EXPIRY["anchor"]), fields.get(_EXPIRY["seconds"])
     if anchor is None and seconds is None:
         return None
     if anchor != "created_at":
         raise InvalidRequestError("`expires_after[anchor]` must be created_at.", param="expires_after")
-    if not isinstance(seconds, str) or not seconds.isdecimal() or not seconds.isascii():
+    if seconds is None or not seconds.isdecimal() or not seconds.isascii():
         raise InvalidRequestError("`expires_after[seconds]` must be a number.", param="expires_after")
     if not _SHORTEST_LIFE <= int(seconds[:12]) <= _LONGEST_LIFE:
         raise InvalidRequestError(

@@ -14,8 +14,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_plus
 
-from handler.api.batches import LARGEST_INPUT
-from handler.batches import COMPLETION_SECONDS, CONTINUED, CREATED, ENDPOINTS, Batch, Batches
+from handler.batches import COMPLETION_SECONDS, CONTINUED, CREATED, ENDPOINTS, LARGEST_INPUT, Batch, Batches
 from handler.deadline import LambdaContext, deadline_of
 from handler.errors import InvalidRequestError, NoSuchObjectError
 from handler.events.adapter import LambdaEvent, has_records_of

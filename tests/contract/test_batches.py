@@ -120,7 +120,21 @@ def test_files_are_kept_listed_and_deleted(client: OpenAI) -> None:
         client.files.retrieve(file.id)
 
 
-def test_a_file_larger_than_a_body_may_be_is_refused(client: OpenAI) -> None:
-    with pytest.raises(openai.APIStatusError) as caught:
-        client.files.create(file=b"x" * 1_000_001, purpose="batch")
+def test_a_file_larger_than_a_body_may_be_comes_in_parts(client: OpenAI) -> None:
+    content = b"\n".join(requests(1).replace(b"r0", f"line-{i}".encode()) for i in range(10_000))
+    assert len(content) > 1_000_000
+    with pytest.raises(openai.APIStatusError, match="/v1/uploads takes larger files, in parts") as caught:
+        client.files.create(file=content, purpose="batch")
     assert caught.value.status_code == 413
+
+    upload = client.uploads.upload_file_chunked(
+        file=content,
+        filename="large.jsonl",
+        bytes=len(content),
+        mime_type="application/jsonl",
+        purpose="batch",
+        part_size=900_000,
+    )
+    assert upload.file is not None
+    assert (upload.status, upload.file.bytes) == ("completed", len(content))
+    assert client.files.content(upload.file.id).content == content

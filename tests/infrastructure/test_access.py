@@ -137,6 +137,7 @@ def test_api_may_do_this_and_nothing_more(stack: Stack) -> None:
         *READ_THE_MODEL,
         *([may_look_keys_up] if stack.parameters["AuthMode"] == "api-key" else []),
         allow(["s3:GetObject", "s3:PutObject", "s3:DeleteObject"], results("files")),
+        allow(["s3:GetObject", "s3:PutObject"], results("uploads")),
         allow(["s3:GetObject", "s3:PutObject"], [results("batches/created"), results("batches/states")]),
         allow("s3:ListBucket", {"Fn::GetAtt": ["ResultsBucket", "Arn"]}),
         allow(WRITE_THE_LOG, {"Fn::GetAtt": ["ApiLogs", "Arn"]}),

@@ -158,6 +158,7 @@ def test_results_are_private_announced_and_forgotten(stack: Stack) -> None:
         "LifecycleConfiguration": {
             "Rules": [
                 {"Id": "forget-results", "Status": "Enabled", "ExpirationInDays": {"Ref": "ResultDays"}},
+                {"Id": "forget-parts", "Status": "Enabled", "Prefix": "uploads/", "ExpirationInDays": 1},
                 {
                     "Id": "abandon-unfinished-uploads",
                     "Status": "Enabled",
