@@ -279,9 +279,10 @@ int main() {
         test_quantize(*kernels);
         for (const int bits : {8, 4}) {
             for (const std::string kind : {"random", "zeros", "outliers", "tiny", "extremes"})
-                test_product(*kernels, bits, kind, 7, 48, 128);
-            for (const int tokens : {1, 2, 3, 4, 5, 6, 8, 13}) test_product(*kernels, bits, "random", tokens, 16, 64);
+                for (const int tokens : {7, 12}) test_product(*kernels, bits, kind, tokens, 48, 128);
+            for (const int tokens : {1, 2, 3, 4, 5, 6, 8, 12, 13, 37}) test_product(*kernels, bits, "random", tokens, 16, 64);
             test_product(*kernels, bits, "random", 2, 80, 3072);
+            test_product(*kernels, bits, "random", 14, 144, 3072); // more row blocks than are widened together
         }
         for (const int width : {1, 15, 16, 17, 63, 64, 768, 1600}) {
             test_layer_norm(*kernels, width, 0);

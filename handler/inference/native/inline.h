@@ -14,3 +14,10 @@ INLINE int32_t load_four(const int8_t *p) {
     std::memcpy(&four, p, sizeof four);
     return four;
 }
+
+// Two widened ones.
+INLINE int32_t load_two(const int16_t *p) {
+    int32_t two;
+    std::memcpy(&two, p, sizeof two);
+    return two;
+}

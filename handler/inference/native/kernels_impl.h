@@ -8,6 +8,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <type_traits>
+#include <vector>
 
 #include "inline.h"
 #include "kernels.h"
@@ -172,6 +174,30 @@ template <class S> struct Kernel {
             finish(S::fma(sums[m], scale, bias), output.values + (token + m) * output.stride + first, output.then);
     }
 
+    // The same with weights of 8 bits and activations that were widened to 16: 64 words of weights for each block of 16
+    // rows and 4 columns, and a row of activations for each token.
+    template <int M>
+    static void wide_tile(const Matrix &matrix, const int16_t *weights, const int16_t *values,
+                          const Activations &activations, int token, int block, const Output &output) {
+        Floats sums[M];
+        for (int m = 0; m < M; m++) sums[m] = S::splat(0.0f);
+        for (int g = 0; g < matrix.columns / kActivationGroup; g++) {
+            Ints dots[M];
+            for (int m = 0; m < M; m++) dots[m] = S::splat_int(0);
+            for (int c = 0; c < kActivationGroup; c += 2, weights += 2 * kRows, values += 2) {
+                const Ints pair = S::words(weights);
+                for (int m = 0; m < M; m++) S::dot_wide(dots[m], pair, values + m * matrix.columns);
+            }
+            for (int m = 0; m < M; m++)
+                sums[m] = S::fma(S::to_floats(dots[m]), S::splat(activations.row(token + m).scales[g]), sums[m]);
+        }
+        const int first = block * kRows;
+        const Floats scale = S::load(matrix.row_scales + first);
+        const Floats bias = matrix.bias ? S::load(matrix.bias + first) : S::splat(0.0f);
+        for (int m = 0; m < M; m++)
+            finish(S::fma(sums[m], scale, bias), output.values + (token + m) * output.stride + first, output.then);
+    }
+
     INLINE void finish(Floats x, float *out, Then then) {
         switch (then) {
         case Then::store: break;
@@ -182,23 +208,61 @@ template <class S> struct Kernel {
         S::store(out, x);
     }
 
-    // The tile for a number of tokens known at run time.
-    template <int M = S::kTokens>
-    static void tile_of(int tokens, const Matrix &matrix, const Activations &activations, int token, int block,
-                        const Output &output) {
-        if (tokens == M) return tile<M>(matrix, activations, token, block, output);
-        if constexpr (M > 1) tile_of<M - 1>(tokens, matrix, activations, token, block, output);
+    // Calls `work` with a number of tokens known at run time, at most M, as a constant.
+    template <int M, class Work> INLINE void with_constant(int tokens, const Work &work) {
+        if (tokens == M) return work(std::integral_constant<int, M>());
+        if constexpr (M > 1) with_constant<M - 1>(tokens, work);
+    }
+
+    // Calls `work` for as many tiles as needed, of tokens as equal as possible: 14 are 7 and 7 rather than 12 and 2.
+    template <int M, class Work> INLINE void in_tiles(int tokens, const Work &work) {
+        const int tiles = (tokens + M - 1) / M;
+        for (int i = 0; i < tiles; i++) {
+            const int first = tokens * i / tiles, last = tokens * (i + 1) / tiles;
+            with_constant<M>(last - first, [&](auto count) { work(count, first); });
+        }
     }
 
     static void product(const Matrix &matrix, const Activations &activations, int tokens, int first_block, int last_block,
                         const Output &output) {
-        // As many tiles as needed, of tokens as equal as possible: 14 tokens are 7 and 7 rather than 12 and 2.
-        const int tiles = (tokens + S::kTokens - 1) / S::kTokens;
+        if constexpr (S::kWideTokens > 0)
+            if (tokens >= S::kWideFrom && !matrix.group_scales)
+                return wide_product(matrix, activations, tokens, first_block, last_block, output);
         for (int block = first_block; block < last_block; block++)
-            for (int i = 0; i < tiles; i++) {
-                const int first = tokens * i / tiles, last = tokens * (i + 1) / tiles;
-                tile_of(last - first, matrix, activations, first, block, output);
-            }
+            in_tiles<S::kTokens>(tokens, [&](auto count, int first) {
+                tile<count>(matrix, activations, first, block, output);
+            });
+    }
+
+    // A product with so many tokens that it pays to widen weights, once for all of them; a few row blocks at a time, so
+    // that the tokens' activations need not be widened for each.
+    static void wide_product(const Matrix &matrix, const Activations &activations, int tokens, int first_block,
+                             int last_block, const Output &output) {
+        constexpr int kBlocks = 8;
+        const size_t row = matrix.columns;
+        int16_t *weights = wide_scratch((kBlocks * kRows + S::kWideTokens) * row);
+        int16_t *values = weights + kBlocks * kRows * row;
+        for (int block = first_block; block < last_block; block += kBlocks) {
+            const int blocks = std::min(kBlocks, last_block - block);
+            const uint8_t *packed = matrix.weights + block * matrix.row_block_bytes();
+            for (size_t i = 0; i < blocks * kRows * row; i += kBlockBytes) S::widen(packed + i, weights + i);
+            in_tiles<S::kWideTokens>(tokens, [&](auto count, int first) {
+                const int8_t *bytes = activations.row(first).values;
+                for (size_t i = 0; i < count * row; i += kRows) S::widen_values(bytes + i, values + i);
+                for (int b = 0; b < blocks; b++)
+                    wide_tile<count>(matrix, weights + b * kRows * row, values, activations, first, block + b, output);
+            });
+        }
+    }
+
+    // Memory of this thread for some words, aligned to a cache line.
+    static int16_t *wide_scratch(size_t words) {
+        struct alignas(64) Line {
+            int16_t words[32];
+        };
+        thread_local std::vector<Line> lines;
+        lines.resize(std::max(lines.size(), (words + 31) / 32));
+        return lines.data()->words;
     }
 
     // --- Attention ---------------------------------------------------------------------------------------------------

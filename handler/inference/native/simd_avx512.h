@@ -14,6 +14,7 @@ struct Avx512Vnni {
     // Tokens of a product tile, as many as registers allow, with two sums each: all of a small batch in one pass, so that
     // reading weights and multiplying them overlap.
     static constexpr int kTokens = 12;
+    static constexpr int kWideTokens = 0; // weights are never widened
 
     INLINE Floats load(const float *p) { return _mm512_loadu_ps(p); }
     INLINE void store(float *p, Floats x) { _mm512_storeu_ps(p, x); }

@@ -5,6 +5,7 @@
 #include "simd_avx2.h"
 
 struct AvxVnni : Avx2 {
+    static constexpr int kWideTokens = 0; // weights are never widened
     using Weights = Ints; // one block of unsigned bytes
 
     INLINE Ints start(int32_t sum) { return splat_int(-128 * sum); }

@@ -19,6 +19,7 @@ struct Portable {
         uint8_t byte[kBlockBytes];
     };
     static constexpr int kTokens = 2;
+    static constexpr int kWideTokens = 0; // weights are never widened
 
     template <class Result, class Function> INLINE Result each(Function function) {
         Result result;
