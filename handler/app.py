@@ -1,10 +1,6 @@
 """The FastAPI application: the same for Mangum on Lambda and for uvicorn anywhere else."""
 
 import os
-import threading
-import time
-from collections.abc import Callable
-from functools import partial
 
 from fastapi import FastAPI, Security
 from fastapi.security import HTTPBearer
@@ -17,6 +13,7 @@ from handler.api import (
     files,
     generate_text,
     health,
+    jobs,
     models,
     score,
     tokens,
@@ -25,23 +22,21 @@ from handler.api import (
 from handler.api.authorization import AuthorizationMiddleware, authorizer_for
 from handler.api.body_limit import BodyLimitMiddleware
 from handler.api.errors import ERROR_RESPONSES, install_error_handlers
-from handler.errors import ServiceError
+from handler.api.jobs import RespondAsyncMiddleware
+from handler.background import Background
 from handler.fetching import Fetching
-from handler.loading import RETRY_SECONDS, ModelLoading, load_service
+from handler.loading import ModelLoading, load_service
 from handler.settings import Settings, settings
 from handler.stages import cold_start
-from handler.telemetry import logger
 
 
-def create_app(
-    configuration: Settings, loading: ModelLoading, start_batch: Callable[[str], None] | None = None
-) -> FastAPI:
+def create_app(configuration: Settings, loading: ModelLoading, background: Background | None = None) -> FastAPI:
     """The application over a model that is being loaded, or is already.
 
     Args:
         configuration: the settings.
         loading: the model.
-        start_batch: works on a batch, without waiting for it, where there is no worker that hears of new batches.
+        background: works on batches and jobs where there is no worker that hears of new ones.
     """
     app = FastAPI(
         title="GPT-2, serverless",
@@ -53,14 +48,15 @@ def create_app(
     )
     app.state.loading = loading
     app.state.results_bucket = configuration.results_bucket
-    app.state.start_batch = start_batch
+    app.state.background = background
     # For the description alone: the middleware below has asked long before a route is reached.
     bearer = Security(HTTPBearer(auto_error=False, description="An API key, or what AUTH_MODE asks for."))
-    for resource in (generate_text, completions, models, score, explain, tokens, files, uploads, batches):
+    for resource in (generate_text, completions, models, score, explain, tokens, files, uploads, batches, jobs):
         app.include_router(resource.router, dependencies=[bearer])
     for resource in (health, docs):
         app.include_router(resource.router)
     install_error_handlers(app)
+    app.add_middleware(RespondAsyncMiddleware)
     # The last one added is the first one asked: nobody's body is read before they may come in.
     app.add_middleware(BodyLimitMiddleware, limit=configuration.max_body_bytes)
     app.add_middleware(AuthorizationMiddleware, authorizer=authorizer_for(configuration))
@@ -73,23 +69,4 @@ def serve() -> FastAPI:
     fetching.start()
     loading = ModelLoading(lambda: load_service(settings(), fetching, cold_start))
     loading.start()
-    return create_app(settings(), loading, partial(_start_batch, loading))
-
-
-def _start_batch(loading: ModelLoading, batch_id: str) -> None:
-    """Work on a batch in this process, until it is finished or the process ends."""
-
-    def run() -> None:
-        from handler.batch_runner import BatchRunner  # noqa: PLC0415 - only a process without a worker needs it
-        from handler.storage import storage_of  # noqa: PLC0415
-
-        runner = BatchRunner(loading, storage_of(settings().results_bucket))
-        while True:
-            try:
-                if runner.run(batch_id, None):
-                    return
-            except ServiceError as error:
-                logger.error("batch not finished", batch=batch_id, code=error.code, reason=error.message)
-            time.sleep(RETRY_SECONDS)
-
-    threading.Thread(target=run, name=batch_id, daemon=True).start()
+    return create_app(settings(), loading, Background(loading, settings().results_bucket))

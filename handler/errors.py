@@ -29,6 +29,11 @@ class ServiceError(Exception):
         self.param = param
         self.retry_after = retry_after
 
+    @property
+    def is_final(self) -> bool:
+        """Whether trying again cannot help, because the request itself is at fault."""
+        return 400 <= self.status < 500 and self.status != 429
+
     def body(self) -> dict[str, dict[str, str | None]]:
         """The error as the JSON object every route and every event answers with."""
         error = {"message": self.message, "type": self.type, "param": self.param, "code": self.code}

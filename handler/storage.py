@@ -3,6 +3,7 @@
 Everything the service keeps lies there, and nothing else does: conditional writes take the place of a database.
 """
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
 # Throttled and failed requests are tried again by boto3, with jitter between; five attempts take 15 seconds at most.
 ATTEMPTS = 5
+
+# boto3 makes clients in one thread at a time.
+MAKING_CLIENTS = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +101,8 @@ def storage_of(bucket: str) -> Storage:
     """
     if not bucket:
         raise StorageUnavailableError("Results cannot be kept: RESULTS_BUCKET is not set.")
-    return Storage(s3_client(ATTEMPTS), bucket)
+    with MAKING_CLIENTS:
+        return Storage(s3_client(ATTEMPTS), bucket)
 
 
 @contextmanager

@@ -61,8 +61,8 @@ def create_batch(body: BatchBody, request: Request, files: KeptFiles, batches: K
         metadata=body.metadata,
     )
     batches.create(batch)
-    if request.app.state.start_batch is not None:
-        request.app.state.start_batch(batch.id)
+    if request.app.state.background is not None:
+        request.app.state.background.start_batch(batch.id)
     return batch
 
 

@@ -138,11 +138,6 @@ def parse_message(text: str) -> CompletionBody:
     return parse_body(CompletionBody, fields)
 
 
-def is_final(error: ServiceError) -> bool:
-    """Whether trying again cannot help, because the request itself is at fault."""
-    return 400 <= error.status < 500 and error.status != 429
-
-
 def attempt(do: Callable[[], _Result]) -> _Result | ServiceError:
     """What a call returns or raises: one message's misfortune is not the others'."""
     try:

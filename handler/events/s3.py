@@ -1,15 +1,16 @@
-"""S3: an uploaded file starts a batch, and a batch that was created (or goes on) is worked on.
+"""S3: an uploaded file starts a batch, and a batch or job that was created (or goes on) is worked on.
 
 Events come from the bucket itself or through EventBridge, straight or by way of a queue. All that matters lies in the
 bucket: an event that comes twice finds the batch there, or its answers.
 """
 
+import json
+import threading
 import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_plus
@@ -18,7 +19,10 @@ from handler.batches import COMPLETION_SECONDS, CONTINUED, CREATED, ENDPOINTS, L
 from handler.deadline import LambdaContext, deadline_of
 from handler.errors import InvalidRequestError, NoSuchObjectError
 from handler.events.adapter import LambdaEvent, has_records_of
+from handler.events.messages import EVENT_SOURCE
+from handler.events.sending import Sender
 from handler.files import FileObject, Files, new_id
+from handler.jobs import REQUESTED
 from handler.loading import ModelLoading
 
 if TYPE_CHECKING:
@@ -28,6 +32,10 @@ INBOX = "inbox/"
 
 SOURCE = "aws:s3"
 BUS_SOURCE, CREATED_TYPE = "aws.s3", "Object Created"
+
+# The account's own bus hears of every job that is done.
+BUS = "default"
+JOB_TYPE = "Job Finished"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,20 +50,23 @@ class CreatedObject:
 
 
 class S3Adapter:
-    """Starts batches and works on them."""
+    """Starts batches, and works on batches and jobs."""
 
     description = "S3: `Records` with `eventSource` `aws:s3`, or by EventBridge `source` `aws.s3`; an object created"
 
-    def __init__(self, loading: ModelLoading, results_bucket: str) -> None:
+    def __init__(self, loading: ModelLoading, sender: Sender, results_bucket: str) -> None:
         self._loading = loading
+        self._sender = sender
         self._bucket = results_bucket
+        self._made: Storage | None = None
+        self._making = threading.Lock()
 
     def matches(self, event: LambdaEvent) -> bool:
         """Whether the event tells of objects."""
         return has_records_of(event, "eventSource", SOURCE) or is_creation(event)
 
     def handle(self, event: LambdaEvent, context: LambdaContext) -> dict[str, Any]:
-        """The batches concerned, and whether each is finished.
+        """The batches and jobs concerned, and whether each is finished.
 
         Raises:
             ServiceError: something failed; what was done before stands, and a second delivery goes on there.
@@ -64,7 +75,7 @@ class S3Adapter:
             objects = [_by_bus(event)] if is_creation(event) else [_by_bucket(record) for record in event["Records"]]
         except (KeyError, TypeError, AttributeError, ValueError) as fault:
             raise InvalidRequestError(f"The event looks like S3 but lacks a part: {fault}.") from fault
-        return {"batches": dict(self._handle(each, context) for each in objects)}
+        return {"finished": dict(self._handle(each, context) for each in objects)}
 
     def _handle(self, created: CreatedObject, context: LambdaContext) -> tuple[str, bool]:
         if created.bucket != self._bucket:
@@ -73,10 +84,13 @@ class S3Adapter:
             if created.key.startswith(prefix):
                 batch_id = created.key.removeprefix(prefix).partition("/")[0].removesuffix(".json")
                 return batch_id, self._work(batch_id, context)
+        if created.key.startswith(REQUESTED):
+            job_id = created.key.removeprefix(REQUESTED).removesuffix(".json")
+            return job_id, self._answer(job_id, context)
         if created.key.startswith(INBOX) and created.key.endswith(".jsonl"):
             return self._start(created), False
         raise InvalidRequestError(
-            f"Only objects below {INBOX} that end in .jsonl, {CREATED} or {CONTINUED} start work."
+            f"Only objects below {INBOX} that end in .jsonl, {CREATED}, {CONTINUED} or {REQUESTED} start work."
         )
 
     def _work(self, batch_id: str, context: LambdaContext) -> bool:
@@ -87,6 +101,15 @@ class S3Adapter:
         if not finished:
             Batches(self._storage).go_on(batch_id, uuid.uuid4().hex)
         return finished
+
+    def _answer(self, job_id: str, context: LambdaContext) -> bool:
+        """Answer a job and tell the bus, at least once."""
+        from handler.job_runner import JobRunner  # noqa: PLC0415 - HTTP does without it
+
+        job = JobRunner(self._loading, self._storage).run(job_id, deadline_of({}, context))
+        detail = {"id": job.id, "status": job.status, "bucket": self._bucket, "key": f"results/jobs/{job.id}.json"}
+        self._sender.to_bus(BUS, EVENT_SOURCE, JOB_TYPE, json.dumps(detail))
+        return True
 
     def _start(self, created: CreatedObject) -> str:
         """Make a file and a batch of an upload; their ids are made of it, so that it starts one batch only."""
@@ -116,11 +139,14 @@ class S3Adapter:
         Batches(self._storage).create(batch)
         return batch.id
 
-    @cached_property
+    @property
     def _storage(self) -> "Storage":
         from handler.storage import storage_of  # noqa: PLC0415 - boto3 takes 0.2 s, and HTTP does without it
 
-        return storage_of(self._bucket)
+        with self._making:
+            if self._made is None:
+                self._made = storage_of(self._bucket)
+            return self._made
 
 
 def is_creation(event: Mapping[str, Any]) -> bool:

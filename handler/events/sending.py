@@ -17,7 +17,7 @@ _THROTTLING = {"Throttling", "ThrottlingException", "RequestThrottled", "Request
 
 
 class Sender:
-    """Sends with the function's own rights. Used by one thread at a time."""
+    """Sends with the function's own rights; from any thread."""
 
     def __init__(self) -> None:
         self._clients: dict[tuple[str, str | None], Any] = {}
@@ -82,13 +82,18 @@ class Sender:
         return sqs, sqs.get_queue_url(QueueName=name, QueueOwnerAWSAccountId=account)["QueueUrl"]
 
     def _client(self, service: str, region: str | None = None) -> Any:
-        if (service, region) not in self._clients:
-            import boto3  # noqa: PLC0415 - requests over HTTP do without it, and it takes 0.2 s
-            from botocore.config import Config  # noqa: PLC0415
+        import boto3  # noqa: PLC0415 - requests over HTTP do without it, and it takes 0.2 s
+        from botocore.config import Config  # noqa: PLC0415
 
-            config = Config(connect_timeout=2, read_timeout=10, retries={"total_max_attempts": 3, "mode": "standard"})
-            self._clients[service, region] = boto3.client(service, region_name=region, config=config)
-        return self._clients[service, region]
+        from handler.storage import MAKING_CLIENTS  # noqa: PLC0415
+
+        with MAKING_CLIENTS:
+            if (service, region) not in self._clients:
+                config = Config(
+                    connect_timeout=2, read_timeout=10, retries={"total_max_attempts": 3, "mode": "standard"}
+                )
+                self._clients[service, region] = boto3.client(service, region_name=region, config=config)
+            return self._clients[service, region]
 
 
 @contextmanager

@@ -19,7 +19,7 @@ def event_adapters(app: ASGIApp, loading: ModelLoading, settings: Settings) -> t
     """The adapters of a process, over one application and one model."""
     sender = Sender()
     worker = MessageWorker(loading, sender, settings.results_bucket)
-    s3 = S3Adapter(loading, settings.results_bucket)
+    s3 = S3Adapter(loading, sender, settings.results_bucket)
     return (
         HttpAdapter(app),
         DirectAdapter(loading),

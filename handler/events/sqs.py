@@ -8,6 +8,7 @@ without a word. If that sending fails, the message stays in the queue, and SQS m
 
 import json
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -15,7 +16,7 @@ from handler.deadline import LambdaContext
 from handler.errors import BatchFailedError, InvalidRequestError, ServiceError
 from handler.events.adapter import LambdaEvent, has_records_of
 from handler.events.eventbridge import is_request, message_of
-from handler.events.messages import Message, MessageWorker, attempt, is_final
+from handler.events.messages import Message, MessageWorker, attempt
 from handler.events.s3 import S3Adapter, is_creation
 from handler.events.sending import Sender
 from handler.telemetry import logger
@@ -56,7 +57,7 @@ class SqsAdapter:
             raise InvalidRequestError(f"The event looks like SQS but a record lacks a part: {fault}.") from fault
         failed: list[tuple[str, ServiceError]] = []
         for id_, record, error in zip(ids, records, self._outcomes(parts, context), strict=True):
-            if error is None or (is_final(error) and self._bury(record, error)):
+            if error is None or (error.is_final and self._bury(record, error)):
                 continue
             logger.warning("message returned", message_id=id_, code=error.code, reason=error.message)
             failed.append((id_, error))
@@ -66,10 +67,13 @@ class SqsAdapter:
         return {"batchItemFailures": [{"itemIdentifier": id_} for id_, _ in failed]}
 
     def _outcomes(self, parts: Sequence[Message | LambdaEvent], context: LambdaContext) -> list[ServiceError | None]:
-        """What became of each part: requests first, all together, then one event after the other."""
+        """What became of each part; requests and events are worked on at the same time."""
         requests = [part for part in parts if isinstance(part, Message)]
-        answered = iter(self._worker.answer(requests, context) if requests else [])
-        return [next(answered) if isinstance(part, Message) else self._told(part, context) for part in parts]
+        events = [part for part in parts if not isinstance(part, Message)]
+        with ThreadPoolExecutor(max(1, len(events)), "event") as pool:
+            told = pool.map(lambda event: self._told(event, context), events)
+            answered = iter(self._worker.answer(requests, context) if requests else [])
+        return [next(answered) if isinstance(part, Message) else next(told) for part in parts]
 
     def _told(self, event: LambdaEvent, context: LambdaContext) -> ServiceError | None:
         outcome = attempt(partial(self._s3.handle, event, context))

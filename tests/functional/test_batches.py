@@ -61,6 +61,7 @@ class Place:
         loading = ModelLoading(lambda: service)
         loading.wait(None)
         self.storage = storage
+        self.loading = loading
         self.client = TestClient(create_app(settings, loading), raise_server_exceptions=False, follow_redirects=False)
         self.runner = BatchRunner(loading, storage)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from handler.events.messages import EVENT_SOURCE
 from tests.infrastructure.stack import JWT, Stack, holds, stacks, stacks_of
 
 OPEN = {"GET /", "GET /docs", "GET /docs/{proxy+}", "GET /openapi.json", "GET /healthz", "GET /readyz"}
@@ -139,6 +140,8 @@ def test_api_may_do_this_and_nothing_more(stack: Stack) -> None:
         allow(["s3:GetObject", "s3:PutObject", "s3:DeleteObject"], results("files")),
         allow(["s3:GetObject", "s3:PutObject"], results("uploads")),
         allow(["s3:GetObject", "s3:PutObject"], [results("batches/created"), results("batches/states")]),
+        allow(["s3:GetObject", "s3:PutObject"], results("jobs/requested")),
+        allow("s3:GetObject", results("results/jobs")),
         allow("s3:ListBucket", {"Fn::GetAtt": ["ResultsBucket", "Arn"]}),
         allow(WRITE_THE_LOG, {"Fn::GetAtt": ["ApiLogs", "Arn"]}),
     ]
@@ -151,13 +154,20 @@ def test_worker_may_do_this_and_nothing_more(stack: Stack) -> None:
     assert list(statements(stack, "WorkerRole")) == [
         *READ_THE_MODEL,
         allow(["s3:GetObject", "s3:PutObject"], [results("results"), results("files"), results("batches")]),
-        allow("s3:GetObject", results("inbox")),
+        allow("s3:GetObject", [results("inbox"), results("jobs")]),
         allow("s3:ListBucket", {"Fn::GetAtt": ["ResultsBucket", "Arn"]}),
         allow(
             ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:GetQueueUrl"],
             [{"Fn::GetAtt": ["RequestQueue", "Arn"]}, {"Fn::GetAtt": ["BatchQueue", "Arn"]}],
         ),
         allow(["sqs:SendMessage", "sqs:GetQueueUrl"], {"Fn::GetAtt": ["DeadLetterQueue", "Arn"]}),
+        {
+            **allow(
+                "events:PutEvents",
+                {"Fn::Sub": "arn:${AWS::Partition}:events:${AWS::Region}:${AWS::AccountId}:event-bus/default"},
+            ),
+            "Condition": {"StringEquals": {"events:source": EVENT_SOURCE}},
+        },
         *([may_send_replies] if stack.parameters["ReplyTo"] else []),
         allow(WRITE_THE_LOG, {"Fn::GetAtt": ["WorkerLogs", "Arn"]}),
     ]

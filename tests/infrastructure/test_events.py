@@ -8,6 +8,7 @@ import pytest
 from handler.batches import CONTINUED, CREATED
 from handler.events.eventbridge import REQUEST_TYPE
 from handler.events.s3 import BUS_SOURCE, CREATED_TYPE, INBOX
+from handler.jobs import REQUESTED
 from tests.infrastructure.stack import Stack
 
 FOURTEEN_DAYS = 14 * 24 * 3600
@@ -67,10 +68,10 @@ def test_queues_keep_messages_for_two_weeks_and_encrypt_them(stack: Stack) -> No
 @pytest.mark.parametrize(
     ("queue", "rules"),
     [
-        ("RequestQueue", arn("RequestRule")),
+        ("RequestQueue", [arn("RequestRule"), arn("JobRule")]),
         ("BatchQueue", arn("BatchRule")),
         ("DeadLetterQueue", None),
-        ("UndeliveredQueue", [arn("RequestRule"), arn("BatchRule"), arn("WarmUpRule")]),
+        ("UndeliveredQueue", [arn("RequestRule"), arn("JobRule"), arn("BatchRule"), arn("WarmUpRule")]),
     ],
 )
 def test_a_queue_takes_messages_from_these_rules_alone_and_over_tls_alone(
@@ -102,6 +103,7 @@ def test_every_rule_keeps_what_it_cannot_deliver(stack: Stack) -> None:
     rules = {name: each["Properties"] for name, each in stack.of_type("AWS::Events::Rule").items()}
     assert {name: [target["Arn"] for target in rule["Targets"]] for name, rule in rules.items()} == {
         "RequestRule": [arn("RequestQueue")],
+        "JobRule": [arn("RequestQueue")],
         "BatchRule": [arn("BatchQueue")],
         "WarmUpRule": [{"Ref": "ApiFunctionAliaslive"}],
     }
@@ -114,13 +116,14 @@ def test_the_rule_and_the_worker_agree_on_what_a_request_is(stack: Stack) -> Non
     assert stack.properties("RequestRule")["EventPattern"] == {"detail-type": [REQUEST_TYPE]}
 
 
-def test_the_rule_and_the_worker_agree_on_which_objects_start_work(stack: Stack) -> None:
-    assert stack.properties("BatchRule")["EventPattern"] == {
+@pytest.mark.parametrize(("rule", "prefixes"), [("BatchRule", [INBOX, CREATED, CONTINUED]), ("JobRule", [REQUESTED])])
+def test_rules_and_the_worker_agree_on_which_objects_start_work(stack: Stack, rule: str, prefixes: list[str]) -> None:
+    assert stack.properties(rule)["EventPattern"] == {
         "source": [BUS_SOURCE],
         "detail-type": [CREATED_TYPE],
         "detail": {
             "bucket": {"name": [{"Ref": "ResultsBucket"}]},
-            "object": {"key": [{"prefix": INBOX}, {"prefix": CREATED}, {"prefix": CONTINUED}]},
+            "object": {"key": [{"prefix": prefix} for prefix in prefixes]},
         },
     }
 

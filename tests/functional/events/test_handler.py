@@ -214,12 +214,12 @@ def test_an_upload_starts_one_batch_however_it_is_told(handler: Handler) -> None
     s3.put_object(Bucket="results", Key="inbox/chapter one.jsonl", Body=json.dumps(body).encode())
     told = handler(golden("s3"), Context())
     assert handler(golden("s3-eventbridge"), Context()) == told
-    [(batch_id, finished)] = told["batches"].items()
+    [(batch_id, finished)] = told["finished"].items()
     assert finished is False
 
     created = golden("s3-eventbridge")
     created["detail"]["object"]["key"] = f"batches/created/{batch_id}.json"
-    assert handler(created, Context()) == {"batches": {batch_id: True}}
+    assert handler(created, Context()) == {"finished": {batch_id: True}}
     state = json.loads(s3.get_object(Bucket="results", Key=f"batches/states/{batch_id}.json")["Body"].read())
     assert (state["status"], state["request_counts"]) == ("completed", {"total": 1, "completed": 1, "failed": 0})
 

@@ -8,18 +8,20 @@ import pytest
 
 from handler.batches import Batches
 from handler.errors import BatchFailedError, InvalidRequestError, NoSuchObjectError, ServiceError
+from handler.events.s3 import JOB_TYPE
 from handler.files import Files
+from handler.jobs import JobRequest, Jobs
 from handler.storage import Storage
 from tests.fake_engine import FakeEngine
-from tests.functional.events.worker import Context, Place, Queue, Worker, running_worker
+from tests.functional.events.worker import Context, GatedEngine, Place, Queue, Worker, running_worker
 from tests.functional.test_batches import greedy, request, requests, texts
 from tests.infrastructure.stack import stacks
 from tests.services import VOCABULARY
 
 
-def wire(place: Place) -> Queue:
-    """The queue that the template's rule fills with events of the bucket."""
-    pattern = stacks()["api-key"].properties("BatchRule")["EventPattern"]
+def wire(place: Place, rule: str = "BatchRule") -> Queue:
+    """The queue that a rule of the template fills with events of the bucket."""
+    pattern = stacks()["api-key"].properties(rule)["EventPattern"]
     decided = json.loads(json.dumps(pattern).replace('{"Ref": "ResultsBucket"}', '"results"'))
     redrive = json.dumps({"deadLetterTargetArn": place.dead_letters.arn, "maxReceiveCount": 5})
     queue = Queue(place.queue.client, "batches", {"RedrivePolicy": redrive})
@@ -141,3 +143,27 @@ def test_without_time_the_event_comes_again(place: Place) -> None:
         with pytest.raises(BatchFailedError, match="Time was up"):
             queue.deliver(worker, Context(15_000))
         assert worker.engine.prefilled == 0
+
+
+def test_jobs_that_come_together_are_answered_and_the_bus_hears_of_each(place: Place) -> None:
+    queue = wire(place, "JobRule")
+    events = boto3.client("events")
+    events.put_rule(Name="done", EventPattern=json.dumps({"source": ["gpt2"], "detail-type": [JOB_TYPE]}))
+    events.put_targets(Rule="done", Targets=[{"Id": "queue", "Arn": place.replies.arn}])
+    jobs = Jobs(Storage(place.s3, "results"))
+    body = {"max_tokens": 4, "temperature": 0}
+    for i in range(3):
+        jobs.create(JobRequest(id=f"job_{i}", created_at=1, body={"prompt": f"She {i}", **body}))
+    with running_worker(GatedEngine(3)) as worker:
+        assert queue.deliver(worker) == {"batchItemFailures": []}
+        assert max(worker.engine.steps) == 3
+
+    answers = [jobs.get(f"job_{i}").response for i in range(3)]
+    assert [answer and answer.body["choices"][0]["text"] for answer in answers] == [
+        greedy(f"She {i}", 4) for i in range(3)
+    ]
+    heard = [json.loads(message["Body"])["detail"] for message in place.replies.receive()]
+    assert sorted(heard, key=lambda detail: str(detail["id"])) == [
+        {"id": f"job_{i}", "status": "completed", "bucket": "results", "key": f"results/jobs/job_{i}.json"}
+        for i in range(3)
+    ]

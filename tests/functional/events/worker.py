@@ -85,7 +85,7 @@ def running_worker(engine: FakeEngine | None = None, bucket: str = RESULTS_BUCKE
     loading.wait(None)
     sender = Sender()
     try:
-        s3 = S3Adapter(loading, bucket)
+        s3 = S3Adapter(loading, sender, bucket)
         yield Worker(SqsAdapter(MessageWorker(loading, sender, bucket), s3, sender), s3, engine, scheduler)
     finally:
         scheduler.close()
