@@ -18,7 +18,9 @@ class Settings(BaseModel):
 
     models_bucket: str = Field(description="The S3 bucket that holds the models.")
     results_bucket: str = Field(
-        "", description="The S3 bucket that results of events are kept in; without one, events that need it fail."
+        "",
+        description="The S3 bucket for results, files, batches and jobs; without one, what needs it is answered with "
+        "503 `storage_unavailable`.",
     )
     model_name: str = Field(description="The model to serve, as the registry knows it.")
     model_alias: str = Field("live", description="The alias whose version is served.")

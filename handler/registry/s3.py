@@ -41,6 +41,8 @@ def s3_client(attempts: int = 1) -> "S3Client":
     client: S3Client = boto3.client(
         "s3",
         config=Config(
+            # Where boto3 still presigns addresses by the older version (us-east-1), S3 refuses them for newer buckets.
+            signature_version="s3v4",
             # For a connection that hangs, not for a whole file.
             connect_timeout=2,
             read_timeout=10,

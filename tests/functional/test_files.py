@@ -9,6 +9,7 @@ import pytest
 
 from handler.api.files import LARGEST_DOWNLOAD, LARGEST_PAGE
 from handler.files import FileObject, Files, new_id
+from handler.storage import storage_of
 from tests.functional.test_batches import Place, running_place
 
 
@@ -65,6 +66,14 @@ def test_a_large_file_is_fetched_from_s3_itself(place: Place) -> None:
     assert answer.status_code == 302
     with urlopen(answer.headers["location"]) as found:
         assert found.read() == content
+
+
+@pytest.mark.parametrize("region", ["us-east-1", "eu-central-1"])
+def test_addresses_are_signed_as_every_bucket_accepts_them(monkeypatch: pytest.MonkeyPatch, region: str) -> None:
+    monkeypatch.setenv("AWS_DEFAULT_REGION", region)
+    address = storage_of("results").address("files/contents/file-0", 300)
+    assert "X-Amz-Algorithm=AWS4-HMAC-SHA256" in address
+    assert "X-Amz-Expires=300" in address
 
 
 def test_files_are_listed_in_either_order_page_by_page(place: Place) -> None:
