@@ -100,6 +100,14 @@ class DeadlineExceededError(ServiceError):
     code = "deadline_exceeded"
 
 
+class CancelledRequestError(ServiceError):
+    """The client went away, so what it asked for was given up; nobody reads this."""
+
+    status = 499  # what nginx logs then; the registered statuses have none
+    type = "invalid_request_error"
+    code = "request_cancelled"
+
+
 class KeysUnavailableError(ServiceError):
     """The table of API keys cannot be read, so nobody is let in."""
 

@@ -5,16 +5,14 @@ before the first stop string, with log-probabilities and usage that describe exa
 """
 
 import secrets
-import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Protocol
 
-from handler.completion import Completion, Draft, TextRequest
+from handler.completion import Completion, TextRequest
 from handler.errors import ContextLengthExceededError, DeadlineExceededError, InvalidRequestError
 from handler.inference.protocol import (
     Backend,
-    ChoiceFinished,
     GenerationRequest,
     PromptScored,
     SamplingParams,
@@ -24,7 +22,7 @@ from handler.inference.protocol import (
 from handler.inference.tokenizer import Tokenizer
 from handler.registry.manifest import Manifest
 from handler.stages import ColdStart
-from handler.telemetry import log_cold_start, logger
+from handler.stream import Draft, TextStream, collect
 
 
 class Limits(Protocol):
@@ -123,14 +121,21 @@ class TextService:
         """Generate `n` choices for every prompt, all of them together.
 
         Raises:
+            ServiceError: whatever `stream` and its iteration raise.
+        """
+        return collect(self.stream(request))
+
+    def stream(self, request: TextRequest) -> TextStream:
+        """Begin to generate `n` choices for every prompt; the pieces of all of them come as they are made.
+
+        Raises:
             InvalidRequestError: a field is out of its bounds.
             ContextLengthExceededError: a prompt and `max_tokens` do not fit the model's context.
-            DeadlineExceededError: time was up before there was a single token.
         """
-        started = time.monotonic()
         self._check_numbers(request)
         prompts = tuple(self.encode(prompt) for prompt in request.prompts)
         self._check_lengths(prompts, request.max_tokens)
+        request.cancellation.check()
         generation = self._backend.submit(
             GenerationRequest(
                 prompts=prompts,
@@ -147,39 +152,13 @@ class TextService:
                 deadline=request.deadline,
             )
         )
-        drafts = [Draft(self._tokenizer, request, prompt) for prompt in prompts for _ in range(request.n)]
-        try:
-            for event in generation:
-                draft = drafts[event.choice]
-                match event:
-                    case PromptScored():
-                        draft.prompt_logprobs = event.logprobs
-                    case TokenGenerated():
-                        if self._cold_start.reached("first_token"):
-                            log_cold_start(self._cold_start.stages, self.model.name, self.model.version)
-                        if draft.add(event.token, event.logprobs):
-                            generation.cancel(event.choice)
-                    case ChoiceFinished():
-                        draft.reason = event.reason
-        finally:
-            generation.cancel()
-        if all(draft.reason == "deadline" and draft.is_empty for draft in drafts):
-            raise DeadlineExceededError("Time was up before the first token; nothing was generated.", retry_after=1)
-        completion = Completion(
-            [draft.choice(index) for index, draft in enumerate(drafts)],
-            prompt_tokens=sum(len(prompt) for prompt in prompts),
-        )
-        logger.info(
-            "completion",
-            model=self.model.name,
-            version=self.model.version,
-            choices=len(drafts),
-            prompt_tokens=completion.prompt_tokens,
-            completion_tokens=completion.completion_tokens,
-            finish_reasons=sorted({draft.reason for draft in drafts}),
-            seconds=round(time.monotonic() - started, 3),
-        )
-        return completion
+        drafts = [
+            Draft(p * request.n + sample, self._tokenizer, request, prompt)
+            for p, prompt in enumerate(prompts)
+            for sample in range(request.n)
+        ]
+        count = sum(map(len, prompts))
+        return TextStream(self.model, request, drafts, generation, prompt_tokens=count, cold_start=self._cold_start)
 
     def score(
         self, texts: Sequence[Sequence[int]], *, top: int, deadline: float | None, param: str

@@ -3,6 +3,7 @@
 It keeps the same books as a real one (slots, positions, what was appended) and refuses what a real one would refuse.
 """
 
+import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
@@ -39,7 +40,11 @@ def continuation(prompt: Sequence[int], count: int, vocabulary: int = VOCABULARY
 
 
 class FakeEngine:
-    """Keeps what it is asked for in `chunks` and `steps`."""
+    """Keeps what it is asked for in `chunks` and `steps`.
+
+    With `permits` it computes only as often as that semaphore is released, so that a test decides when a step happens.
+    `idle` is set while no slot is taken.
+    """
 
     name = "fake"
     batch_invariant = True
@@ -52,6 +57,7 @@ class FakeEngine:
         context_length: int = CONTEXT,
         vocabulary_size: int = VOCABULARY,
         rule: Rule = next_token,
+        permits: threading.Semaphore | None = None,
     ) -> None:
         self.context_length = context_length
         self.vocabulary_size = vocabulary_size
@@ -62,6 +68,9 @@ class FakeEngine:
         self.fail_with: Exception | None = None
         self._seconds_per_step = seconds_per_step
         self._rule = rule
+        self._permits = permits
+        self.idle = threading.Event()
+        self.idle.set()
 
     @property
     def prefilled(self) -> int:
@@ -74,6 +83,7 @@ class FakeEngine:
             return None
         slot = self.free.pop(0)
         self.held[slot] = []
+        self.idle.clear()
         return slot
 
     def fork(self, slot: int, length: int) -> int | None:
@@ -93,6 +103,8 @@ class FakeEngine:
         """Give a slot back."""
         del self.held[slot]
         self.free.append(slot)
+        if not self.held:
+            self.idle.set()
 
     def prefill(
         self, slots: Sequence[int], chunks: Sequence[Sequence[int]], *, all_logits: bool = False
@@ -114,6 +126,8 @@ class FakeEngine:
         return np.stack([self._append(slot, token) for slot, token in zip(slots, tokens, strict=True)])
 
     def _compute(self, slots: Sequence[int]) -> None:
+        if self._permits is not None:
+            self._permits.acquire()
         if self.fail_with is not None:
             raise self.fail_with
         assert len(set(slots)) == len(slots)

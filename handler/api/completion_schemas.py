@@ -3,7 +3,6 @@
 from typing import Annotated, Literal, TypeVar
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     Field,
     StringConstraints,
@@ -36,10 +35,10 @@ def must_be(kinds: str) -> WrapValidator:
     return WrapValidator(validate)
 
 
-def _in_one_piece(stream: bool | None) -> bool | None:
-    if stream:
-        raise PydanticCustomError("no_stream", "Input should be false: completions are answered in one piece")
-    return stream
+class StreamOptions(StrictBody):
+    """How to stream."""
+
+    include_usage: bool | None = Field(None, description="Add a last chunk with the usage, and no choices.")
 
 
 class CompletionBody(StrictBody):
@@ -68,7 +67,8 @@ class CompletionBody(StrictBody):
     logprobs: int | None = Field(None, ge=0, le=5, description="Report this many alternatives beside each token.")
     echo: bool | None = Field(None, description="Begin the text with the prompt.")
     user: str | None = Field(None, description="Accepted, and not used.")
-    stream: Annotated[bool | None, AfterValidator(_in_one_piece)] = Field(None, description="False, or nothing.")
+    stream: bool | None = Field(None, description="Answer in server-sent events, each with what has become certain.")
+    stream_options: StreamOptions | None = Field(None, description="Only with `stream`.")
 
 
 class Logprobs(BaseModel):
@@ -108,3 +108,25 @@ class CompletionAnswer(BaseModel):
     system_fingerprint: str = Field(description="The model's version, the engine and its instruction set.")
     choices: list[CompletionChoice]
     usage: Usage
+
+
+class CompletionChunkChoice(BaseModel):
+    """What has become certain of one text."""
+
+    index: int
+    text: str
+    logprobs: Logprobs | None
+    finish_reason: Literal["stop", "length"] | None
+    cut_by: Literal["deadline"] | None
+
+
+class CompletionChunk(BaseModel):
+    """One event of a streamed response; all of them have the same `id`."""
+
+    id: str
+    object: Literal["text_completion"] = "text_completion"
+    created: int
+    model: str
+    system_fingerprint: str
+    choices: list[CompletionChunkChoice]
+    usage: Usage | None = None

@@ -2,58 +2,119 @@
 
 import time
 import uuid
-from typing import TypeVar
+from collections.abc import Iterator
+from typing import Any, TypeVar
 
 from fastapi import APIRouter
 
-from handler.api.completion_schemas import CompletionAnswer, CompletionBody, CompletionChoice, Logprobs, Usage
-from handler.api.dependencies import Deadline, Service, check_model
-from handler.completion import Choice, ScoredToken, TextRequest
+from handler.api.completion_schemas import (
+    CompletionAnswer,
+    CompletionBody,
+    CompletionChoice,
+    CompletionChunk,
+    CompletionChunkChoice,
+    Logprobs,
+    Usage,
+)
+from handler.api.dependencies import ClientGone, Deadline, Service, check_model
+from handler.api.event_stream import EVENT_STREAM, EventStream
+from handler.cancellation import Cancellation
+from handler.completion import Choice, Completion, Piece, ScoredToken, TextRequest
+from handler.errors import InvalidRequestError
 from handler.inference.protocol import SamplingParams
 from handler.service import TextService
+from handler.stream import TextStream
 
 router = APIRouter(tags=["completions"])
 
 _T = TypeVar("_T")
 
 
-@router.post("/v1/completions")
-def create_completion(body: CompletionBody, service: Service, deadline: Deadline) -> CompletionAnswer:
-    """Continue each prompt."""
-    return complete(body, service, deadline)
+@router.post("/v1/completions", response_model=CompletionAnswer, responses=EVENT_STREAM)
+def create_completion(
+    body: CompletionBody, service: Service, deadline: Deadline, client_gone: ClientGone
+) -> CompletionAnswer | EventStream:
+    """Continue each prompt; with `stream`, in server-sent events that each hold what has become certain."""
+    if body.stream:
+        return EventStream(stream(body, service, deadline, client_gone), client_gone)
+    return complete(body, service, deadline, client_gone)
 
 
-def complete(body: CompletionBody, service: TextService, deadline: float | None) -> CompletionAnswer:
-    """Answer a body.
+def complete(
+    body: CompletionBody, service: TextService, deadline: float | None, cancellation: Cancellation | None = None
+) -> CompletionAnswer:
+    """Answer a body in one piece; `cancellation` is how whoever asked gives up, if they can.
 
     Raises:
         ServiceError: the request cannot be answered; the message says why.
     """
-    check_model(body.model, service)
-    completion = service.complete(
-        TextRequest(
-            prompts=_prompts(body.prompt),
-            n=_or(body.n, 1),
-            max_tokens=_or(body.max_tokens, 16),
-            sampling=_sampling(body),
-            seed=body.seed,
-            stop=[body.stop] if isinstance(body.stop, str) else body.stop or [],
-            logprobs=body.logprobs,
-            echo=bool(body.echo),
-            deadline=deadline,
+    if body.stream:
+        raise InvalidRequestError(
+            "`stream` must be false here, where the answer comes in one piece; given: true.", param="stream"
         )
-    )
+    completion = service.complete(_request(body, service, deadline, cancellation or Cancellation()))
     return CompletionAnswer(
-        id=f"cmpl-{uuid.uuid4().hex}",
-        created=int(time.time()),
-        model=service.model.name,
-        system_fingerprint=service.fingerprint,
-        choices=[_choice(choice) for choice in completion.choices],
-        usage=Usage(
-            prompt_tokens=completion.prompt_tokens,
-            completion_tokens=completion.completion_tokens,
-            total_tokens=completion.prompt_tokens + completion.completion_tokens,
-        ),
+        **_about(service),
+        choices=[CompletionChoice(**_choice(choice)) for choice in completion.choices],
+        usage=_usage(completion),
+    )
+
+
+def stream(
+    body: CompletionBody, service: TextService, deadline: float | None, cancellation: Cancellation
+) -> Iterator[str]:
+    """Answer a body chunk by chunk, each as JSON.
+
+    Raises:
+        ServiceError: the request cannot be answered, or not to its end; the message says why.
+    """
+    pieces = service.stream(_request(body, service, deadline, cancellation))
+    about = _about(service)
+    wants_usage = body.stream_options is not None and bool(body.stream_options.include_usage)
+    # Clients expect every chunk to have the field when they asked for usage, and none when they did not.
+    hidden = None if wants_usage else {"usage"}
+    for piece in pieces:
+        choice = CompletionChunkChoice(**_choice(piece))
+        yield CompletionChunk(**about, choices=[choice]).model_dump_json(exclude=hidden)
+    if wants_usage:
+        yield CompletionChunk(**about, choices=[], usage=_usage(pieces)).model_dump_json()
+
+
+def _about(service: TextService) -> dict[str, Any]:
+    """What every answer, and every chunk of one, begins with."""
+    return {
+        "id": f"cmpl-{uuid.uuid4().hex}",
+        "created": int(time.time()),
+        "model": service.model.name,
+        "system_fingerprint": service.fingerprint,
+    }
+
+
+def _usage(answer: Completion | TextStream) -> Usage:
+    return Usage(
+        prompt_tokens=answer.prompt_tokens,
+        completion_tokens=answer.completion_tokens,
+        total_tokens=answer.prompt_tokens + answer.completion_tokens,
+    )
+
+
+def _request(
+    body: CompletionBody, service: TextService, deadline: float | None, cancellation: Cancellation
+) -> TextRequest:
+    check_model(body.model, service)
+    if body.stream_options is not None and not body.stream:
+        raise InvalidRequestError("`stream_options` needs `stream` to be true.", param="stream_options")
+    return TextRequest(
+        prompts=_prompts(body.prompt),
+        n=_or(body.n, 1),
+        max_tokens=_or(body.max_tokens, 16),
+        sampling=_sampling(body),
+        seed=body.seed,
+        stop=[body.stop] if isinstance(body.stop, str) else body.stop or [],
+        logprobs=body.logprobs,
+        echo=bool(body.echo),
+        deadline=deadline,
+        cancellation=cancellation,
     )
 
 
@@ -83,16 +144,16 @@ def _sampling(body: CompletionBody) -> SamplingParams:
     )
 
 
-def _choice(choice: Choice) -> CompletionChoice:
+def _choice(choice: Choice | Piece) -> dict[str, Any]:
     late = choice.finish_reason == "deadline"
-    return CompletionChoice(
-        index=choice.index,
-        text=choice.text,
-        logprobs=None if choice.tokens is None else _logprobs(choice.tokens),
+    return {
+        "index": choice.index,
+        "text": choice.text,
+        "logprobs": None if choice.tokens is None else _logprobs(choice.tokens),
         # Clients know two reasons; the third is told in a field of its own.
-        finish_reason="length" if choice.finish_reason == "deadline" else choice.finish_reason,
-        cut_by="deadline" if late else None,
-    )
+        "finish_reason": "length" if late else choice.finish_reason,
+        "cut_by": "deadline" if late else None,
+    }
 
 
 def _logprobs(tokens: list[ScoredToken]) -> Logprobs:

@@ -1,4 +1,4 @@
-"""What routes are given: the request's deadline, the service once the model is loaded, and what is kept in S3."""
+"""What routes are given: deadline, cancellation, the service once the model is loaded, and what is kept in S3."""
 
 import threading
 from typing import Annotated
@@ -7,6 +7,7 @@ from fastapi import Depends, Request
 
 from handler.api.validation import printable
 from handler.batches import Batches
+from handler.cancellation import Cancellation
 from handler.deadline import deadline_of
 from handler.errors import UnknownModelError
 from handler.files import Files
@@ -18,6 +19,14 @@ def _deadline(request: Request) -> float | None:
 
 
 Deadline = Annotated[float | None, Depends(_deadline)]
+
+
+def _cancellation(request: Request) -> Cancellation:
+    cancellation: Cancellation = request.state.cancellation
+    return cancellation
+
+
+ClientGone = Annotated[Cancellation, Depends(_cancellation)]
 
 
 def _service(request: Request, deadline: Deadline) -> TextService:

@@ -46,6 +46,15 @@ def error_response(error: ServiceError) -> JSONResponse:
     return JSONResponse(error.body(), error.status, headers)
 
 
+def body_of(error: Exception) -> dict[str, Any]:
+    """What a client is told of any error; one that is a bug is logged, and not described."""
+    if isinstance(error, ServiceError):
+        return error.body()
+    # The exception's own words may quote the request, so only its type and place are logged.
+    logger.error("unhandled error", error=type(error).__name__, at=_place(error))
+    return ServiceError("Something went wrong here; it has been logged.").body()
+
+
 def install_error_handlers(app: FastAPI) -> None:
     """Give every way a request can fail the same shape."""
 
@@ -69,9 +78,7 @@ def install_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def on_bug(_: Request, error: Exception) -> JSONResponse:
-        # The exception's own words may quote the request, so only its type and place are logged.
-        logger.error("unhandled error", error=type(error).__name__, at=_place(error))
-        return JSONResponse(ServiceError("Something went wrong here; it has been logged.").body(), 500)
+        return JSONResponse(body_of(error), 500)
 
 
 def _place(error: Exception) -> str:

@@ -20,7 +20,7 @@ from handler.inference.sampling import History, choose, logprobs_of
 
 NO_SLOT: Final = -1
 
-EventQueue: TypeAlias = SimpleQueue[Event | Exception]
+EventQueue: TypeAlias = SimpleQueue[Event | Exception | None]
 
 
 class SchedulerGeneration:
@@ -37,17 +37,18 @@ class SchedulerGeneration:
             event = self._events.get()
             if isinstance(event, Exception):
                 raise event
-            if event.choice not in self._open:
-                continue  # it was on its way when the choice was cancelled
+            if event is None or event.choice not in self._open:
+                continue  # something was cancelled, and this was on its way
             if isinstance(event, ChoiceFinished):
                 self._open.discard(event.choice)
             yield event
 
     def cancel(self, choice: int | None = None) -> None:
-        """Give up one choice, or all of them."""
+        """Give up one choice, or all of them; from any thread."""
         for one in self._choices if choice is None else [self._choices[choice]]:
             one.cancelled = True
             self._open.discard(one.index)
+        self._events.put(None)  # wakes whoever waits for an event
 
 
 @dataclass(eq=False)

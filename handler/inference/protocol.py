@@ -121,7 +121,10 @@ class Generation(Protocol):
         """Yield events as they happen; errors of the engine are raised here."""
 
     def cancel(self, choice: int | None = None) -> None:
-        """Give up one choice, or all of them: within one step its place is free and it yields no more events."""
+        """Give up one choice, or all of them: within one step its place is free and it yields no more events.
+
+        It may be called from any thread, and wakes one that waits for an event.
+        """
 
 
 class Backend(Protocol):

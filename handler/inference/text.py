@@ -17,6 +17,7 @@ class TextAssembler:
 
     Attributes:
         stopped: whether a stop string was met; what is pushed afterwards is ignored.
+        kept_tokens: how many of the tokens lie in the text handed out, at least with their first character.
         offsets: for each token where it begins in the text, in characters. A token that begins inside a character has
             the offset of that character.
     """
@@ -29,14 +30,8 @@ class TextAssembler:
         self._given = 0  # characters that were handed out
         self._held = ""  # characters that may be the beginning of a stop string
         self.stopped = False
+        self.kept_tokens = 0
         self.offsets: list[int] = []
-
-    @property
-    def kept_tokens(self) -> int:
-        """How many of the tokens lie in the output, at least with their first character."""
-        if not self.stopped:
-            return len(self.offsets)
-        return sum(offset < self._given for offset in self.offsets)
 
     def push(self, token: int) -> str:
         """Append a token and return the text that has become certain."""
@@ -54,9 +49,11 @@ class TextAssembler:
         """Return the rest of the text: there are no more tokens. An incomplete character becomes U+FFFD."""
         if self.stopped:
             return ""
-        text = self._accept(self._decoder.decode(b"", final=True)) + self._held
-        self._given += len(self._held)
-        self._held = ""
+        text = self._accept(self._decoder.decode(b"", final=True))
+        if not self.stopped:
+            text += self._held
+            self._held = ""
+            self.kept_tokens = len(self.offsets)
         return text
 
     def _accept(self, text: str) -> str:
@@ -72,6 +69,8 @@ class TextAssembler:
             certain = len(text) - max((_overlap(text, stop) for stop in self._stop), default=0)
             self._held = text[certain:]
         self._given += certain
+        while self.kept_tokens < len(self.offsets) and self.offsets[self.kept_tokens] < self._given:
+            self.kept_tokens += 1
         return text[:certain]
 
 

@@ -92,6 +92,19 @@ def test_every_parameter_the_engine_supports(client: OpenAI) -> None:
     assert not any("\n" in text or "." in text for text in first)
 
 
+def test_a_stream_brings_the_text_in_pieces(client: OpenAI) -> None:
+    fields: dict[str, Any] = {"model": "demo", "prompt": "Once upon a time", "max_tokens": 30, "n": 2, "seed": 7}
+    chunks = list(client.completions.create(**fields, stream=True, stream_options={"include_usage": True}))
+    answer = client.completions.create(**fields)
+
+    assert chunks[-1].usage == answer.usage
+    assert len(chunks) > 10
+    for choice in answer.choices:
+        parts = [part for chunk in chunks for part in chunk.choices if part.index == choice.index]
+        assert "".join(part.text for part in parts) == choice.text
+        assert parts[-1].finish_reason == choice.finish_reason
+
+
 def test_echo_and_logprobs_score_a_text(client: OpenAI) -> None:
     text = "Once upon a time there was a little girl."
     answer = client.completions.create(model="demo", prompt=text, max_tokens=0, echo=True, logprobs=1)

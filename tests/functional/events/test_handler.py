@@ -16,6 +16,7 @@ from rich.console import Console
 from handler.errors import InvalidRequestError, ServiceError, UnknownEventError, UnknownModelError
 from lifecycle.local.cloud import Cloud, embedded_cloud
 from lifecycle.local.models import publish_source
+from tests.exchanges import events_of
 from tests.functional.events.worker import Context, Place
 
 EVENTS = Path(__file__).parent.parent.parent / "events"
@@ -96,6 +97,19 @@ def test_every_http_source_gets_the_same_text_in_its_own_envelope(handler: Handl
         )
         assert set(answer) == keys
         assert (answer["statusCode"], answer["isBase64Encoded"]) == (200, False)
+
+
+def test_a_gateway_that_cannot_stream_gets_all_events_in_one_body(handler: Handler) -> None:
+    answer = handler(golden("http-api-v2-stream"), Context())
+    *chunks, usage, done = events_of(answer["body"])
+
+    assert (answer["statusCode"], answer["isBase64Encoded"]) == (200, False)
+    assert answer["headers"]["content-type"] == "text/event-stream; charset=utf-8"
+    assert done == "[DONE]"
+    whole = json.loads(handler(golden("http-api-v2"), Context())["body"])
+    assert "".join(chunk["choices"][0]["text"] for chunk in chunks) == text_of(whole)
+    assert len(chunks) > 2
+    assert usage["usage"] == whole["usage"]
 
 
 def test_generate_text_through_the_gateway(handler: Handler) -> None:
@@ -238,6 +252,7 @@ def test_a_step_of_a_workflow_is_a_direct_invocation(handler: Handler) -> None:
     ("event", "error", "message"),
     [
         ({"prompt": "a", "max_tokens": -1}, InvalidRequestError, "`max_tokens`: input should be greater than or equal"),
+        ({"prompt": "a", "stream": True}, InvalidRequestError, "`stream` must be false here"),
         ({"prompt": "a", "colour": 1}, InvalidRequestError, "Unknown field: `colour`."),
         ({"prompt": "a", "model": "gpt-5"}, UnknownModelError, "'demo' is served here; given: 'gpt-5'."),
         (golden("unknown-kinesis"), UnknownEventError, "No adapter recognises this event. Recognised are: HTTP"),
