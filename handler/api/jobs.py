@@ -9,6 +9,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from handler.api.completion_schemas import CompletionBody
 from handler.api.dependencies import KeptFiles
+from handler.errors import InvalidRequestError
 from handler.files import new_id
 from handler.jobs import Job, JobRequest, Jobs
 
@@ -53,6 +54,8 @@ def create_job(
     idempotency_key: Annotated[str | None, Header(min_length=1, max_length=255)] = None,
 ) -> Job:
     """Start a job; the same key of the same sender is the same job."""
+    if body.stream:
+        raise InvalidRequestError("`stream` must be false where the answer comes later; given: true.", param="stream")
     rest = None
     if idempotency_key is not None:
         sender = getattr(request.state, "principal", "")

@@ -104,6 +104,9 @@ def test_the_same_key_is_the_same_job(place: Place, engine: CountingEngine) -> N
 
 def test_a_request_that_is_wrong_is_refused_at_once_as_far_as_that_can_be_seen(place: Place) -> None:
     assert ask(place, {"prompt": "a", "colour": 1}).json()["error"]["message"] == "Unknown field: `colour`."
+    assert ask(place, {**BODY, "stream": True}).json()["error"]["message"] == (
+        "`stream` must be false where the answer comes later; given: true."
+    )
 
     # How many tokens a prompt has is known when the model has read it.
     job = ask(place, {"prompt": "a", "max_tokens": 50, "n": 9}).json()
