@@ -38,9 +38,9 @@ class Series:
             "subject": self.subject,
             "setting": dict(self.setting),
             "unit": self.unit,
-            "median": round(median(self.readings), 2),
-            "min": round(min(self.readings), 2),
-            "max": round(max(self.readings), 2),
+            "median": round(median(self.readings), 3),
+            "min": round(min(self.readings), 3),
+            "max": round(max(self.readings), 3),
             "runs": len(self.readings),
             "machine": machine,
         }

@@ -55,7 +55,7 @@ def emulated_function(environment: dict[str, str]) -> Iterator[str]:
     # The function's log goes where errors go, so that standard output is the answer alone.
     process = subprocess.Popen(command, env={**os.environ, **environment}, stdout=sys.stderr)
     try:
-        _wait_for(port)
+        wait_for(port)
         yield f"http://127.0.0.1:{port}{PATH}"
     finally:
         # Asked to end, the emulator ends the function first.
@@ -78,7 +78,12 @@ def free_port() -> int:
     return port
 
 
-def _wait_for(port: int) -> None:
+def wait_for(port: int) -> None:
+    """Wait until something listens on a port of this machine.
+
+    Raises:
+        OSError: nothing did for ten seconds.
+    """
     end = time.monotonic() + 10
     while True:
         try:

@@ -1,0 +1,103 @@
+"""Cold starts of the function: a fresh process under the real emulator and runtime client, asked for one token."""
+
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Final
+
+from lifecycle.local.invoke import PATH, emulator, free_port, invoke, wait_for
+
+EVENT: Final = json.dumps({"prompt": "Once upon a time", "max_tokens": 1, "temperature": 0}).encode()
+
+
+PATIENCE_SECONDS: Final = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """One cold start.
+
+    Attributes:
+        stages: seconds from the start of the process to each stage.
+        peak: the most memory it has had, in MB.
+    """
+
+    stages: Mapping[str, float]
+    peak: float
+
+
+class StartError(Exception):
+    """The function has not answered, or not said how it started."""
+
+
+def environment(model: str, port: int, **more: str) -> dict[str, str]:
+    """What a function is told whose model lies in the store on this port."""
+    return {
+        "MODELS_BUCKET": "models",
+        "MODEL_NAME": model,
+        "KEYS_TABLE": "none",
+        "AWS_ENDPOINT_URL_S3": f"http://127.0.0.1:{port}",
+        "AWS_REGION": "us-east-1",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ACCESS_KEY_ID": "nobody",
+        "AWS_SECRET_ACCESS_KEY": "nothing",
+        "PATH": "/usr/bin:/bin",
+        **more,
+    }
+
+
+def cold_start(variables: Mapping[str, str], until: Callable[[], bool] = lambda: True) -> Start:
+    """Start the function, ask it for a token and end it, once `until` is true.
+
+    Raises:
+        StartError: something went wrong; the message holds the end of its log.
+    """
+    port, api_port = free_port(), free_port()
+    command = [
+        str(emulator().resolve()),
+        *("--runtime-interface-emulator-address", f"127.0.0.1:{port}"),
+        *("--runtime-api-address", f"127.0.0.1:{api_port}"),
+        *(sys.executable, "-m", "awslambdaric", "handler.main.handler"),
+    ]
+    lines: list[str] = []
+    process = subprocess.Popen(
+        command, env=dict(variables), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    assert process.stdout is not None  # noqa: S101 - it was asked for
+    reader = threading.Thread(target=_collect, args=(process.stdout, lines))
+    reader.start()
+    try:
+        wait_for(port)
+        answer = json.loads(invoke(f"http://127.0.0.1:{port}{PATH}", EVENT))
+        peak = _peak_of_child(process.pid)
+        end = time.monotonic() + PATIENCE_SECONDS
+        while not until() and time.monotonic() < end:
+            time.sleep(0.05)
+    finally:
+        process.terminate()
+        process.wait()
+        reader.join()
+    said = [json.loads(line) for line in lines if line.startswith('{"level"')]
+    stages = [line["stages"] for line in said if line.get("message") == "cold start"]
+    if "choices" not in answer or len(stages) != 1:
+        raise StartError(f"no cold start: {answer}\n{''.join(lines[-5:])}")
+    return Start(stages[0], peak)
+
+
+def _collect(stream: IO[str], lines: list[str]) -> None:
+    lines.extend(stream)
+
+
+def _peak_of_child(pid: int) -> float:
+    """VmHWM of the process that the emulator has started, in MB (proc(5))."""
+    children = [
+        child for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()
+    ]
+    status = Path(f"/proc/{children[0]}/status").read_text()
+    (line,) = (line for line in status.splitlines() if line.startswith("VmHWM:"))
+    return int(line.split()[1]) * 1024 / 1e6
