@@ -7,6 +7,7 @@ from fastapi.security import HTTPBearer
 
 from handler.api import (
     batches,
+    chat,
     completions,
     docs,
     explain,
@@ -52,7 +53,7 @@ def create_app(configuration: Settings, loading: ModelLoading, background: Backg
     app.state.background = background
     # For the description alone: the middleware below has asked long before a route is reached.
     bearer = Security(HTTPBearer(auto_error=False, description="An API key, or what AUTH_MODE asks for."))
-    for resource in (generate_text, completions, models, score, explain, tokens, files, uploads, batches, jobs):
+    for resource in (generate_text, completions, chat, models, score, explain, tokens, files, uploads, batches, jobs):
         app.include_router(resource.router, dependencies=[bearer])
     for resource in (health, docs):
         app.include_router(resource.router)

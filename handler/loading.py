@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 
+from handler.chat.renderer import Renderer
+from handler.chat.template import ChatTemplate
 from handler.errors import ModelLoadingError, RegistryError
 from handler.fetching import Fetching
 from handler.inference.build import build_backend
@@ -92,4 +94,5 @@ def load_service(settings: Settings, fetching: Fetching, cold_start: ColdStart) 
     )
     cold_start.reached("ready")
     fetching.keep(model)
-    return TextService(model.manifest, tokenizer, backend, settings, cold_start)
+    template = ChatTemplate.of(model.files, Renderer())
+    return TextService(model.manifest, tokenizer, backend, settings, chat_template=template, cold_start=cold_start)

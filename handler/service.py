@@ -5,10 +5,12 @@ before the first stop string, with log-probabilities and usage that describe exa
 """
 
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
+from handler.chat.renderer import Renderer
+from handler.chat.template import ChatTemplate
 from handler.completion import Completion, TextRequest
 from handler.errors import ContextLengthExceededError, DeadlineExceededError, InvalidRequestError
 from handler.inference.protocol import (
@@ -50,6 +52,8 @@ class TextService:
         tokenizer: Tokenizer,
         backend: Backend,
         limits: Limits,
+        *,
+        chat_template: ChatTemplate | None = None,
         cold_start: ColdStart | None = None,
     ) -> None:
         """Put a model behind the door.
@@ -59,9 +63,11 @@ class TextService:
             tokenizer: its tokenizer.
             backend: what runs it.
             limits: what a request is held to.
+            chat_template: makes prompts of conversations; the plain one by default.
             cold_start: what this process's first token ends, where that is of interest.
         """
         self.model = model
+        self._chat_template = chat_template or ChatTemplate.of({}, Renderer())
         self._cold_start = cold_start or ColdStart()
         self._tokenizer = tokenizer
         self._backend = backend
@@ -108,6 +114,30 @@ class TextService:
     def token_text(self, token: int) -> str:
         r"""The text of a token, or `bytes:\xNN...` where it is part of a character."""
         return self._tokenizer.token_text(token)
+
+    def chat_prompt(self, messages: Sequence[Mapping[str, str]]) -> tuple[str, tuple[str, ...]]:
+        """The prompt that continues a conversation, and the strings at which an answer ends.
+
+        Raises:
+            InvalidRequestError: the model's template refuses the conversation.
+        """
+        template = self._chat_template
+        return template.prompt(messages, self._tokenizer.decode([self.end_of_text])), template.stops
+
+    def room_after(self, prompt: str, param: str) -> int:
+        """How many tokens fit behind a prompt, within the limits; `param` is the field it comes from.
+
+        Raises:
+            ContextLengthExceededError: not one.
+        """
+        count, context = len(self.encode_text(prompt, param)), self._backend.context_length
+        if count >= context:
+            raise ContextLengthExceededError(
+                f"`{param}` and an answer must fit {context} tokens, this model's context; given: {count} tokens, "
+                "with what the template adds.",
+                param=param,
+            )
+        return min(context - count, self._limits.max_tokens)
 
     def warm_up(self) -> None:
         """Answer for the first time, so that whatever a first answer has to wait for lies behind it."""

@@ -127,7 +127,7 @@ class FakeEngine:
 
     def _compute(self, slots: Sequence[int]) -> None:
         if self._permits is not None:
-            self._permits.acquire()
+            assert self._permits.acquire(timeout=60)  # a test that has failed ends all the same
         if self.fail_with is not None:
             raise self.fail_with
         assert len(set(slots)) == len(slots)

@@ -41,15 +41,10 @@ class StreamOptions(StrictBody):
     include_usage: bool | None = Field(None, description="Add a last chunk with the usage, and no choices.")
 
 
-class CompletionBody(StrictBody):
-    """The request. Null means a field's default."""
+class SamplingBody(StrictBody):
+    """What completions and chat completions have in common. Null means a field's default."""
 
-    prompt: Annotated[
-        str | Several[str] | Several[TokenId] | Several[list[TokenId]] | None,
-        must_be("a string, a list of strings, a list of token ids or a list of such lists, and not an empty list"),
-    ] = Field(None, description="Text or token ids, or a list of either. Empty means `<|endoftext|>`.")
     model: str | None = Field(None, description="The name of the model served here.")
-    max_tokens: int | None = Field(None, ge=0, description="Tokens to generate for each choice; 16 by default.")
     n: int | None = Field(None, ge=1, description="Choices for each prompt; 1 by default.")
     temperature: float | None = Field(None, ge=0, le=2, description="1 by default; 0 takes the best token.")
     top_p: float | None = Field(None, gt=0, le=1, description="Draw from the best tokens that reach this probability.")
@@ -64,11 +59,21 @@ class CompletionBody(StrictBody):
         StopString | StopStrings | None,
         must_be("a string or a list of at most 4 strings, none of them empty"),
     ] = Field(None, description="Up to 4 strings that end the text, and are not part of it.")
-    logprobs: int | None = Field(None, ge=0, le=5, description="Report this many alternatives beside each token.")
-    echo: bool | None = Field(None, description="Begin the text with the prompt.")
     user: str | None = Field(None, description="Accepted, and not used.")
     stream: bool | None = Field(None, description="Answer in server-sent events, each with what has become certain.")
     stream_options: StreamOptions | None = Field(None, description="Only with `stream`.")
+
+
+class CompletionBody(SamplingBody):
+    """The request."""
+
+    prompt: Annotated[
+        str | Several[str] | Several[TokenId] | Several[list[TokenId]] | None,
+        must_be("a string, a list of strings, a list of token ids or a list of such lists, and not an empty list"),
+    ] = Field(None, description="Text or token ids, or a list of either. Empty means `<|endoftext|>`.")
+    max_tokens: int | None = Field(None, ge=0, description="Tokens to generate for each choice; 16 by default.")
+    logprobs: int | None = Field(None, ge=0, le=5, description="Report this many alternatives beside each token.")
+    echo: bool | None = Field(None, description="Begin the text with the prompt.")
 
 
 class Logprobs(BaseModel):

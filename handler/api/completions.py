@@ -1,12 +1,11 @@
 """`POST /v1/completions`: from OpenAI's body to the service and back. Direct invocations take the same way."""
 
-import time
-import uuid
 from collections.abc import Iterator
-from typing import Any, TypeVar
+from typing import Any
 
 from fastapi import APIRouter
 
+from handler.api.answers import about, finish_of, usage_of
 from handler.api.completion_schemas import (
     CompletionAnswer,
     CompletionBody,
@@ -14,20 +13,18 @@ from handler.api.completion_schemas import (
     CompletionChunk,
     CompletionChunkChoice,
     Logprobs,
-    Usage,
 )
 from handler.api.dependencies import ClientGone, Deadline, Service, check_model
 from handler.api.event_stream import EVENT_STREAM, EventStream
+from handler.api.sampling import check_stream_options, given_or, sampling_of, stops_of, wants_usage
 from handler.cancellation import Cancellation
-from handler.completion import Choice, Completion, Piece, ScoredToken, TextRequest
+from handler.completion import Choice, Piece, ScoredToken, TextRequest
 from handler.errors import InvalidRequestError
-from handler.inference.protocol import SamplingParams
 from handler.service import TextService
-from handler.stream import TextStream
 
 router = APIRouter(tags=["completions"])
 
-_T = TypeVar("_T")
+ID = "cmpl"
 
 
 @router.post("/v1/completions", response_model=CompletionAnswer, responses=EVENT_STREAM)
@@ -54,9 +51,9 @@ def complete(
         )
     completion = service.complete(_request(body, service, deadline, cancellation or Cancellation()))
     return CompletionAnswer(
-        **_about(service),
+        **about(service, ID),
         choices=[CompletionChoice(**_choice(choice)) for choice in completion.choices],
-        usage=_usage(completion),
+        usage=usage_of(completion),
     )
 
 
@@ -69,57 +66,33 @@ def stream(
         ServiceError: the request cannot be answered, or not to its end; the message says why.
     """
     pieces = service.stream(_request(body, service, deadline, cancellation))
-    about = _about(service)
-    wants_usage = body.stream_options is not None and bool(body.stream_options.include_usage)
+    beginning = about(service, ID)
     # Clients expect every chunk to have the field when they asked for usage, and none when they did not.
-    hidden = None if wants_usage else {"usage"}
+    hidden = None if wants_usage(body) else {"usage"}
     for piece in pieces:
         choice = CompletionChunkChoice(**_choice(piece))
-        yield CompletionChunk(**about, choices=[choice]).model_dump_json(exclude=hidden)
-    if wants_usage:
-        yield CompletionChunk(**about, choices=[], usage=_usage(pieces)).model_dump_json()
-
-
-def _about(service: TextService) -> dict[str, Any]:
-    """What every answer, and every chunk of one, begins with."""
-    return {
-        "id": f"cmpl-{uuid.uuid4().hex}",
-        "created": int(time.time()),
-        "model": service.model.name,
-        "system_fingerprint": service.fingerprint,
-    }
-
-
-def _usage(answer: Completion | TextStream) -> Usage:
-    return Usage(
-        prompt_tokens=answer.prompt_tokens,
-        completion_tokens=answer.completion_tokens,
-        total_tokens=answer.prompt_tokens + answer.completion_tokens,
-    )
+        yield CompletionChunk(**beginning, choices=[choice]).model_dump_json(exclude=hidden)
+    if wants_usage(body):
+        yield CompletionChunk(**beginning, choices=[], usage=usage_of(pieces)).model_dump_json()
 
 
 def _request(
     body: CompletionBody, service: TextService, deadline: float | None, cancellation: Cancellation
 ) -> TextRequest:
     check_model(body.model, service)
-    if body.stream_options is not None and not body.stream:
-        raise InvalidRequestError("`stream_options` needs `stream` to be true.", param="stream_options")
+    check_stream_options(body)
     return TextRequest(
         prompts=_prompts(body.prompt),
-        n=_or(body.n, 1),
-        max_tokens=_or(body.max_tokens, 16),
-        sampling=_sampling(body),
+        n=given_or(body.n, 1),
+        max_tokens=given_or(body.max_tokens, 16),
+        sampling=sampling_of(body),
         seed=body.seed,
-        stop=[body.stop] if isinstance(body.stop, str) else body.stop or [],
+        stop=stops_of(body),
         logprobs=body.logprobs,
         echo=bool(body.echo),
         deadline=deadline,
         cancellation=cancellation,
     )
-
-
-def _or(value: _T | None, default: _T) -> _T:
-    return default if value is None else value
 
 
 def _prompts(prompt: str | list[str] | list[int] | list[list[int]] | None) -> list[str | list[int]]:
@@ -131,29 +104,9 @@ def _prompts(prompt: str | list[str] | list[int] | list[list[int]] | None) -> li
     return list(prompt)
 
 
-def _sampling(body: CompletionBody) -> SamplingParams:
-    return SamplingParams(
-        temperature=_or(body.temperature, 1.0),
-        top_k=_or(body.top_k, 0),
-        top_p=_or(body.top_p, 1.0),
-        min_p=_or(body.min_p, 0.0),
-        repetition_penalty=_or(body.repetition_penalty, 1.0),
-        presence_penalty=_or(body.presence_penalty, 0.0),
-        frequency_penalty=_or(body.frequency_penalty, 0.0),
-        logit_bias={int(token): bias for token, bias in (body.logit_bias or {}).items()},
-    )
-
-
 def _choice(choice: Choice | Piece) -> dict[str, Any]:
-    late = choice.finish_reason == "deadline"
-    return {
-        "index": choice.index,
-        "text": choice.text,
-        "logprobs": None if choice.tokens is None else _logprobs(choice.tokens),
-        # Clients know two reasons; the third is told in a field of its own.
-        "finish_reason": "length" if late else choice.finish_reason,
-        "cut_by": "deadline" if late else None,
-    }
+    logprobs = None if choice.tokens is None else _logprobs(choice.tokens)
+    return {"index": choice.index, "text": choice.text, "logprobs": logprobs, **finish_of(choice)}
 
 
 def _logprobs(tokens: list[ScoredToken]) -> Logprobs:

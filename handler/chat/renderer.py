@@ -7,10 +7,14 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from handler.errors import InvalidRequestError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 # A template takes a millisecond. The process itself starts in a tenth of a second, which does not count.
 RENDER_SECONDS = 1.0
@@ -25,6 +29,7 @@ class Renderer:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
+        self._end: Callable[[], object] = lambda: None
 
     def render(self, template: str, variables: dict[str, Any]) -> str:
         """The text that a template makes of its variables.
@@ -50,14 +55,13 @@ class Renderer:
 
     def close(self) -> None:
         """End the process; the next conversation starts another."""
-        process, self._process = self._process, None
-        if process is not None:
-            process.kill()
-            process.communicate()
+        self._process = None
+        self._end()
 
     def _ask(self, request: dict[str, Any]) -> dict[str, str]:
         if self._process is None:
             self._process = _start()
+            self._end = weakref.finalize(self, _end, self._process)  # with the renderer at the latest
             self._exchange(self._process, {"template": "", "variables": {}}, START_SECONDS)
         return self._exchange(self._process, request, RENDER_SECONDS)
 
@@ -98,3 +102,8 @@ def _start() -> "subprocess.Popen[bytes]":
         bufsize=0,
         env={"PYTHONPATH": str(Path(__file__).parent.parent.parent)},
     )
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    process.kill()
+    process.communicate()

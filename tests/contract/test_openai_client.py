@@ -105,6 +105,42 @@ def test_a_stream_brings_the_text_in_pieces(client: OpenAI) -> None:
         assert parts[-1].finish_reason == choice.finish_reason
 
 
+def test_a_chat(client: OpenAI) -> None:
+    answer = client.chat.completions.create(
+        model="demo",
+        messages=[{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Who is Emma?"}],
+        max_completion_tokens=12,
+        seed=1,
+        logprobs=True,
+        top_logprobs=2,
+    )
+    (choice,) = answer.choices
+    assert choice.message.role == "assistant"
+    assert choice.message.content
+    assert choice.logprobs is not None
+    assert choice.logprobs.content is not None
+    tokens = b"".join(bytes(entry.bytes or []) for entry in choice.logprobs.content)
+    assert tokens.decode(errors="replace").startswith(choice.message.content)
+    assert answer.usage is not None
+    assert answer.usage.completion_tokens <= 12
+
+
+def test_a_chat_brings_its_answer_in_pieces(client: OpenAI) -> None:
+    messages: Any = [{"role": "user", "content": "Who is Emma?"}]
+    whole = client.chat.completions.create(model="demo", messages=messages, max_tokens=12, seed=1)
+    pieces = list(client.chat.completions.create(model="demo", messages=messages, max_tokens=12, seed=1, stream=True))
+    assert pieces[0].choices[0].delta.role == "assistant"
+    assert "".join(piece.choices[0].delta.content or "" for piece in pieces) == whole.choices[0].message.content
+    assert pieces[-1].choices[0].finish_reason == whole.choices[0].finish_reason
+
+
+def test_a_model_tells_what_it_is(client: OpenAI) -> None:
+    model = client.models.retrieve("demo")
+    assert model.id == "demo"
+    assert model.model_extra is not None
+    assert model.model_extra["architecture"]["model_type"] == "gpt2"
+
+
 def test_echo_and_logprobs_score_a_text(client: OpenAI) -> None:
     text = "Once upon a time there was a little girl."
     answer = client.completions.create(model="demo", prompt=text, max_tokens=0, echo=True, logprobs=1)

@@ -71,7 +71,7 @@ def test_whoever_stops_reading_stops_the_generation_within_a_step(
 ) -> None:
     with running_app(engine) as app, served(app) as client:
         permits.release()
-        with client.completions.create(model="tiny", prompt=[65], max_tokens=50, stream=True) as stream:
+        with client.completions.create(model="tiny", prompt=[65], max_tokens=50, temperature=0, stream=True) as stream:
             next(stream)
         wait_until(lambda: '"message":"completion"' in log.getvalue())  # the server has given it up
         permits.release(50)
@@ -83,7 +83,7 @@ def test_whoever_stops_reading_stops_the_generation_within_a_step(
 def test_an_error_on_the_way_is_raised_by_the_client(engine: FakeEngine, permits: threading.Semaphore) -> None:
     with running_app(engine) as app, served(app) as client:
         permits.release()
-        stream = client.completions.create(model="tiny", prompt=[65], max_tokens=50, stream=True)
+        stream = client.completions.create(model="tiny", prompt=[65], max_tokens=50, temperature=0, stream=True)
         next(stream)
         engine.fail_with = EngineError("The logits are not finite.")
         permits.release()

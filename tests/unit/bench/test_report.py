@@ -25,7 +25,7 @@ def test_writes_a_line_per_series(tmp_path: Path) -> None:
         "subject": "native",
         "setting": {"batch": 1},
         "unit": "tok/s",
-        "median": 21.0,
+        "median": 21.004,
         "min": 10.0,
         "max": 30.0,
         "runs": 3,
