@@ -10,6 +10,10 @@ Isa = Literal["native", "avx2"]
 _AVX2: Final = {"ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"}
 _TORCH_AVX2: Final = {**_AVX2, "ATEN_CPU_CAPABILITY": "avx2"}
 
+# Held to AVX2, OpenVINO 2026.4.1 crashes in its first step (a segmentation fault) as it is: it quantizes activations
+# and rounds to bfloat16 by kernels that oneDNN's limit does not reach. Without either it runs, in 32 bits.
+_OPENVINO_AVX2: Final = ("INFERENCE_PRECISION_HINT=f32", "DYNAMIC_QUANTIZATION_GROUP_SIZE=0")
+
 # llama.cpp is compiled for what it shall use.
 _LLAMA_CPP: Final[Mapping[Isa, str]] = {
     "native": "-DGGML_NATIVE=ON",
@@ -74,7 +78,10 @@ def catalogue() -> list[Entry]:
             entries.append(Entry(f"llama.cpp-{kind}", isa, "llama_cpp", arguments, llama_cpp))
         converted = ("{checkpoint}", "{workshop}")
         entries += [
-            Entry("openvino-int8", isa, "openvino", converted, Environment("openvino", "openvino"), torch),
+            Entry(
+                "openvino-int8", isa, "openvino", converted + _OPENVINO_AVX2 * held,
+                Environment("openvino", "openvino"), torch,
+            ),
             Entry(
                 "ctranslate2-int8", isa, "ctranslate2", converted, Environment("ctranslate2", "ctranslate2"),
                 {**_AVX2, "CT2_FORCE_CPU_ISA": "AVX2"} if held else {},

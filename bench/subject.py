@@ -113,7 +113,11 @@ class Subject:
         line = self._answers.readline()
         timer.cancel()
         if not line:
-            raise SubjectError(f"ended, or was ended after {self.seconds:g} s, see {self._log}")
+            status = self._process.wait()
+            how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
+            if status == -signal.SIGKILL:
+                how = f"was ended after {self.seconds:g} s, or by the system"
+            raise SubjectError(f"{how}, see {self._log}")
         answer: dict[str, Any] = json.loads(line)
         if "error" in answer:
             raise SubjectError(f"{answer['error']:.200}".splitlines()[0])

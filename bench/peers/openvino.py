@@ -1,10 +1,12 @@
-"""OpenVINO with weights of 8 bits: `openvino CHECKPOINT WORKSHOP`.
+"""OpenVINO with weights of 8 bits: `openvino CHECKPOINT WORKSHOP [PROPERTY=VALUE ...]`.
 
-Optimum exports the model with its key-value cache inside, as OpenVINO's own pipelines have it.
+Optimum exports the model with its key-value cache inside, as OpenVINO's own pipelines have it. Properties are those of
+OpenVINO's CPU plugin.
 """
 
 import os
 import sys
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,8 +20,8 @@ from bench.peers.child import Generate, Tokens, made, serve
 Array = npt.NDArray[Any]
 
 
-def load(checkpoint: Path, workshop: Path) -> Generate:
-    """The exported model, compiled."""
+def load(checkpoint: Path, workshop: Path, properties: Mapping[str, str]) -> Generate:
+    """The exported model, compiled with these properties of the CPU plugin."""
 
     def export(path: Path) -> None:
         # Imported here because they bring torch, which only the conversion needs.
@@ -31,7 +33,9 @@ def load(checkpoint: Path, workshop: Path) -> Generate:
     folder = made(workshop / "int8", export)
     threads = int(os.environ["OMP_NUM_THREADS"])
     compiled = ov.Core().compile_model(
-        folder / "openvino_model.xml", "CPU", {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
+        folder / "openvino_model.xml",
+        "CPU",
+        {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY", **properties},
     )
     names = {name for port in compiled.inputs for name in port.get_names()}
 
@@ -60,4 +64,6 @@ def load(checkpoint: Path, workshop: Path) -> Generate:
 
 
 if __name__ == "__main__":
-    serve(partial(load, Path(sys.argv[1]), Path(sys.argv[2])))
+    checkpoint, workshop, *properties = sys.argv[1:]
+    named = dict(text.split("=", 1) for text in properties)
+    serve(partial(load, Path(checkpoint), Path(workshop), named))

@@ -110,6 +110,12 @@ def _kth_best(scores: FloatArray, k: int) -> np.float32:
 
 def _nucleus(scores: FloatArray, weights: FloatArray, top_p: float) -> np.float32:
     """The lowest score in the smallest set of best tokens whose probabilities reach top_p (Holtzman et al. 2019)."""
+    # All the tokens less probable than this share of the rest cannot make up the rest, even together: they are none of
+    # the set, and most of the vocabulary, unless the model has no idea.
+    total = weights.sum(dtype=np.float64)
+    likely = np.flatnonzero(weights >= (1 - top_p) * total / len(weights))
+    if len(likely) < len(weights) // 3:
+        scores, weights = scores[likely], weights[likely]
     # Sorted into buckets, only the bucket in which top_p is reached needs sorting inside. Weights lie between 0 and 1,
     # where the bits of floats are ordered as the floats are; the upper 16 make 128 buckets of each power of 2.
     buckets = np.minimum((np.float32(1).view(np.int32) - weights.view(np.int32)) >> 16, BUCKETS - 1)
@@ -118,8 +124,8 @@ def _nucleus(scores: FloatArray, weights: FloatArray, top_p: float) -> np.float3
         piece = slice(start, start + PIECE)
         sums += np.bincount(buckets[piece], weights[piece], BUCKETS)
     sums = sums.cumsum()
-    wanted = top_p * sums[-1]
-    reached = np.searchsorted(sums, wanted)
+    wanted = top_p * total
+    reached = min(np.searchsorted(sums, wanted), BUCKETS - 1)
     better = sums[reached - 1] if reached > 0 else 0.0
     inside = np.flatnonzero(buckets == reached)
     best_first = inside[np.argsort(-scores[inside])]

@@ -47,7 +47,7 @@ def test_one_that_has_ended_is_told(tmp_path: Path) -> None:
     with start("fails", tmp_path) as subject:
         with pytest.raises(SubjectError):
             subject.generate([[1]], 2)
-        with pytest.raises(SubjectError, match="ended, "):
+        with pytest.raises(SubjectError, match="ended with status 1, see "):
             subject.generate([[1]], 2)
 
 
