@@ -25,6 +25,7 @@ from handler.api.body_limit import BodyLimitMiddleware
 from handler.api.disconnect import DisconnectMiddleware
 from handler.api.errors import ERROR_RESPONSES, install_error_handlers
 from handler.api.jobs import RespondAsyncMiddleware
+from handler.api.request_id import RequestIdMiddleware
 from handler.background import Background
 from handler.fetching import Fetching
 from handler.loading import ModelLoading, load_service
@@ -63,6 +64,7 @@ def create_app(configuration: Settings, loading: ModelLoading, background: Backg
     # The last one added is the first one asked: nobody's body is read before they may come in.
     app.add_middleware(BodyLimitMiddleware, limit=configuration.max_body_bytes)
     app.add_middleware(AuthorizationMiddleware, authorizer=authorizer_for(configuration))
+    app.add_middleware(RequestIdMiddleware)
     return app
 
 
