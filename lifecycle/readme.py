@@ -45,6 +45,18 @@ def engine_table() -> str:
     )
 
 
+def coldstart_table() -> str:
+    """What `make bench-coldstart` measured from the start of a process to its first token."""
+    lines = [line for line in _results("coldstart") if line["figure"] == "first_token" and "cache" in line["setting"]]
+    values = {(line["subject"], line["setting"]["store"], line["setting"]["cache"]): line["median"] for line in lines}
+    rows = [
+        [f"`{subject}`", store, *(f"{values[subject, store, cache]:.2f}" for cache in ("warm", "dropped"))]
+        for subject, store in dict.fromkeys((subject, store) for subject, store, _ in values)
+    ]
+    header = ["seconds to the first token", "model from", "page cache warm", "page cache dropped"]
+    return _table(header, rows) + f"\nMedians of {lines[0]['runs']} starts on {lines[0]['machine']}.\n"
+
+
 def sizes_table() -> str:
     """What `make bench-sizes` measured, model by model."""
     lines = _results("sizes")
@@ -65,6 +77,7 @@ def sizes_table() -> str:
 SECTIONS: Mapping[str, Callable[[], str]] = {
     "settings": settings_table,
     "engine": engine_table,
+    "coldstart": coldstart_table,
     "sizes": sizes_table,
 }
 
