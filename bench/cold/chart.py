@@ -37,7 +37,7 @@ def draw(results: Path, chart: Path) -> None:
         axes.barh(bars, [ends[bar] - reached[bar] for bar in bars], left=list(reached.values()), label=label)
         reached = ends
     axes.set_xlabel("seconds from the start of the process")
-    axes.legend(loc="lower right")
+    figure.legend(loc="outside upper center", ncols=len(STAGES))
     chart.parent.mkdir(exist_ok=True)
     # Without a date, and with names that do not change: the same figures are the same file.
     figure.savefig(chart, metadata={"Date": None})
