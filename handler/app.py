@@ -22,6 +22,7 @@ from handler.api import (
 )
 from handler.api.authorization import AuthorizationMiddleware, authorizer_for
 from handler.api.body_limit import BodyLimitMiddleware
+from handler.api.capacity import CapacityMiddleware
 from handler.api.disconnect import DisconnectMiddleware
 from handler.api.errors import ERROR_RESPONSES, install_error_handlers
 from handler.api.jobs import RespondAsyncMiddleware
@@ -64,6 +65,7 @@ def create_app(configuration: Settings, loading: ModelLoading, background: Backg
     # The last one added is the first one asked: nobody's body is read before they may come in.
     app.add_middleware(BodyLimitMiddleware, limit=configuration.max_body_bytes)
     app.add_middleware(AuthorizationMiddleware, authorizer=authorizer_for(configuration))
+    app.add_middleware(CapacityMiddleware, capacity=configuration.max_requests)
     app.add_middleware(RequestIdMiddleware)
     return app
 

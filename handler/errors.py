@@ -84,6 +84,14 @@ class PayloadTooLargeError(ServiceError):
     code = "payload_too_large"
 
 
+class OverCapacityError(ServiceError):
+    """So many requests are worked on and waiting already that one more would only wait."""
+
+    status = 429
+    type = "rate_limit_error"
+    code = "over_capacity"
+
+
 class ModelLoadingError(ServiceError):
     """The model is still being loaded and the request's deadline does not allow waiting for it."""
 

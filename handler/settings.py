@@ -39,6 +39,9 @@ class Settings(BaseModel):
         16, ge=1, description="More choices in one request, its prompts times `n`, are refused with 400."
     )
     max_body_bytes: int = Field(1_000_000, ge=1, description="A larger body is refused with 413, unread.")
+    max_requests: int = Field(
+        64, ge=1, description="More requests at once, worked on and waiting, are refused with 429 `over_capacity`."
+    )
     kv_cache_mb: int = Field(
         600, ge=1, description="Room for keys and values; choices that do not fit at once are decoded in turn."
     )

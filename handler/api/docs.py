@@ -19,7 +19,7 @@ _MEDIA_TYPES = {
 
 @router.get("/")
 @router.get("/docs")
-def docs() -> HTMLResponse:
+async def docs() -> HTMLResponse:
     """The page, also for whoever opens the bare address; its links are relative, so a stage path does no harm."""
     return get_swagger_ui_html(
         openapi_url="openapi.json",
@@ -31,7 +31,7 @@ def docs() -> HTMLResponse:
 
 
 def _add_asset(name: str, media_type: str) -> None:
-    def asset() -> Response:
+    async def asset() -> Response:
         content = (_ASSETS / name).read_bytes()
         return Response(content, media_type=media_type, headers={"Cache-Control": "public, max-age=86400"})
 

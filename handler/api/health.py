@@ -23,13 +23,13 @@ class Readiness(BaseModel):
 
 
 @router.get("/healthz")
-def healthz() -> Health:
+async def healthz() -> Health:
     """Answer as long as the process lives."""
     return Health()
 
 
 @router.get("/readyz")
-def readyz(request: Request) -> Readiness:
+async def readyz(request: Request) -> Readiness:
     """Answer 200 once the model is loaded, 503 with the reason before that."""
-    service = request.app.state.loading.wait(time.time())
+    service = request.app.state.loading.wait(time.time())  # for no time at all
     return Readiness(model=service.model.name, version=service.model.version)

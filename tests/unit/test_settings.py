@@ -30,6 +30,7 @@ def test_defaults(environment: pytest.MonkeyPatch) -> None:
         "max_tokens": 1024,
         "max_n": 16,
         "max_body_bytes": 1_000_000,
+        "max_requests": 64,
         "kv_cache_mb": 600,
         "cache_mb": 0,
         "threads": 0,
