@@ -35,11 +35,13 @@ $(NATIVE): $(wildcard handler/inference/native/*.cpp handler/inference/native/*.
 		$(MAKE) --silent --jobs --directory handler/inference/native CXX="$(CXX)"; \
 	else echo "There is no C++ compiler ($(CXX)): the service will run on torch, at a fifth of the speed."; fi
 
-# The serverless tools pin their dependencies so tightly that they have an environment of their own.
-.venv-sam/.ready: requirements/sam.txt
-	@echo "Setting up .venv-sam with the AWS SAM command line, once."
-	@$(PYTHON) -m venv .venv-sam
-	@.venv-sam/bin/pip install --quiet --no-deps --require-hashes --requirement requirements/sam.txt
+# The serverless tools pin their dependencies so tightly that each has an environment of its own: the AWS SAM command
+# line; checkov, which holds templates against good practice; lm-eval, which evaluates the endpoint as researchers do.
+TOOLS := .venv-sam/.ready .venv-checkov/.ready .venv-lm-eval/.ready
+$(TOOLS): .venv-%/.ready: requirements/%.txt
+	@echo "Setting up .venv-$*, once."
+	@$(PYTHON) -m venv .venv-$*
+	@.venv-$*/bin/pip install --quiet --no-deps --require-hashes --requirement $<
 	@touch $@
 
 run: setup ## serve MODEL=gpt2|demo|FOLDER on http://127.0.0.1:PORT
@@ -75,12 +77,12 @@ docs: setup ## regenerate the parts of the README that mirror code
 
 # Hashes for every file of every package, and no index address: the lock works with any index.
 LOCK = uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --quiet \
-	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
+	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --overrides requirements/overrides.txt
 
 lock: ## resolve the dependencies anew (needs uv)
 	@$(LOCK) pyproject.toml --group lifecycle --group check --output-file requirements/dev.txt
 	@$(LOCK) pyproject.toml --constraints requirements/dev.txt --output-file requirements/image.txt
-	@$(LOCK) --group sam --output-file requirements/sam.txt
+	@for group in sam checkov lm-eval; do $(LOCK) --group $$group --output-file requirements/$$group.txt; done
 
 invoke: setup .venv-sam/.ready ## send EVENT=FILE to the function under Lambda's runtime interface emulator
 	@$(BIN)/python -m lifecycle.local invoke "$(EVENT)" --model demo
@@ -113,4 +115,4 @@ bench-quality: setup ## measure what quantizing costs the demo model on TEXT=FIL
 	@$(BIN)/python -m bench.quality "$(TEXT)"
 
 clean: ## remove environments, caches and builds
-	@rm -rf .venv .venv-sam .cache .aws-sam *.egg-info $(NATIVE) handler/inference/native/build
+	@rm -rf .venv .venv-sam .venv-checkov .venv-lm-eval .cache .aws-sam *.egg-info $(NATIVE) handler/inference/native/build
