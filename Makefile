@@ -48,10 +48,10 @@ run: setup ## serve MODEL=gpt2|demo|FOLDER on http://127.0.0.1:PORT
 	@$(BIN)/python -m lifecycle.local serve --model "$(MODEL)" --port $(PORT)
 
 test: setup .venv-sam/.ready ## run all tests that need no container engine
-	@$(BIN)/pytest --cov --cov-report=term:skip-covered
+	@$(BIN)/pytest --numprocesses auto --dist loadfile --cov --cov-report=term:skip-covered
 
 test-reference: setup .venv-sam/.ready ## run the tests that serve a model once more, on the engine in torch
-	@ENGINE=reference $(BIN)/pytest --no-cov tests/functional/events tests/functional/test_*.py tests/contract
+	@ENGINE=reference $(BIN)/pytest --numprocesses auto --dist loadfile --no-cov tests/functional/events tests/functional/test_*.py tests/contract
 
 test-kernels: ## run the native engine's own tests under the sanitizers (needs a C++ compiler)
 	@$(MAKE) --silent --directory handler/inference/native check check-threads
