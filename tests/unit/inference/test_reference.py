@@ -18,7 +18,8 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from handler.errors import ContextLengthExceededError, CorruptModelError, UnsupportedModelError
 from handler.inference.config import ModelConfig
 from handler.inference.protocol import FloatArray, StepEngine
-from handler.inference.reference import MAX_SLOTS, ReferenceEngine
+from handler.inference.reference import ReferenceEngine
+from handler.inference.slots import MAX_SLOTS
 from handler.inference.tokenizer import Tokenizer
 from handler.inference.weights import Tensor, read_tensors
 from tests.models import config_json, random_checkpoint, random_engine
