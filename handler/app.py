@@ -16,6 +16,7 @@ from handler.api import (
     health,
     jobs,
     models,
+    playground,
     score,
     tokens,
     uploads,
@@ -57,7 +58,7 @@ def create_app(configuration: Settings, loading: ModelLoading, background: Backg
     bearer = Security(HTTPBearer(auto_error=False, description="An API key, or what AUTH_MODE asks for."))
     for resource in (generate_text, completions, chat, models, score, explain, tokens, files, uploads, batches, jobs):
         app.include_router(resource.router, dependencies=[bearer])
-    for resource in (health, docs):
+    for resource in (health, docs, playground):
         app.include_router(resource.router)
     install_error_handlers(app)
     app.add_middleware(RespondAsyncMiddleware)
