@@ -13,7 +13,7 @@ TORCH := torch==2.13.0$(if $(filter Linux,$(shell uname)),+cpu)
 TORCH_INDEX := https://download.pytorch.org/whl/cpu
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-reference test-kernels test-containers test-hub check fix docs lock invoke sam-build sam-invoke sam-api deploy bench-engine bench-coldstart bench-sizes bench-drafting bench-quality clean
+.PHONY: help setup run test test-reference test-kernels test-containers test-hub browser screenshot check fix docs lock invoke sam-build sam-invoke sam-api deploy bench-engine bench-coldstart bench-sizes bench-drafting bench-quality clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,6 +61,12 @@ test-containers: setup .venv-sam/.ready ## run the tests that build and run the 
 
 test-hub: setup ## run the tests that need the Hugging Face hub
 	@$(BIN)/pytest -m hub
+
+browser: setup ## run the playground's tests in Chromium (Playwright's own, or Debian's)
+	@$(BIN)/pytest --no-cov -m browser
+
+screenshot: setup ## take the README's picture of the playground anew (needs Chromium)
+	@$(BIN)/python -m tests.browser.screenshot
 
 check: setup ## lint, format, types and import rules; writes nothing
 	@$(BIN)/ruff check

@@ -24,13 +24,16 @@ export async function ask(path, { body, signal } = {}) {
 
 /** What a refusal says: the API's message, or that of the gateway before it. */
 async function wordsOf(response) {
-    const text = await response.text();
+    const words = messageIn(await response.text()) ?? `The service answered ${response.status} ${response.statusText}.`;
     const later = response.headers.get("Retry-After");
-    const hint = later ? ` Try again in ${later} s.` : "";
+    return later ? `${words} Try again in ${later} s.` : words;
+}
+
+function messageIn(text) {
     try {
         const said = JSON.parse(text);
-        return (said.error?.message ?? said.message) + hint;
+        return said.error?.message ?? said.message;
     } catch {
-        return `The service answered ${response.status} ${response.statusText}.${hint}`;
+        return undefined; // not of the API, nor of API Gateway
     }
 }

@@ -4,7 +4,8 @@ import { alternativesList } from "./alternatives.js";
 import { byId, element, percent, visible } from "./dom.js";
 import { fill, TokenRow } from "./row.js";
 
-// Contributions smaller than this, in nats, are pale however small the others are.
+// In nats: what makes no difference worth telling, and what is pale however small the others are.
+const NOTHING = Math.log(1.05);
 const LEAST_SCALE = 0.5;
 
 /** Shows the API's explanations. */
@@ -53,7 +54,7 @@ export class Explanation {
         const scale = Math.max(...token.contributions.map(Math.abs), LEAST_SCALE);
         this.#spans.forEach((span, i) => {
             const contribution = token.contributions[i];
-            span.classList.toggle("against", contribution < 0);
+            span.classList.toggle("against", contribution < -NOTHING);
             span.style.setProperty("--tint", (Math.abs(contribution) / scale).toFixed(3));
             span.ariaLabel = `${span.textContent}, ${signed(contribution)} nats`;
         });
@@ -63,12 +64,13 @@ export class Explanation {
     /** Say what one token of the prompt contributed. */
     #tell(index) {
         const contribution = this.#shown.contributions[index];
-        const times = Math.exp(Math.abs(contribution));
+        const times = Number(Math.exp(Math.abs(contribution)).toPrecision(2)).toLocaleString("en");
+        const change = `${times} times ${contribution > 0 ? "less" : "more"} probable`;
         byId("contribution").replaceChildren(
             element("code", {}, visible(this.#spans[index].textContent)),
             ` ${signed(contribution)} nats: without it, `,
             element("code", {}, visible(this.#shown.text)),
-            times < 1.05 ? " is about as probable." : ` is ${times.toPrecision(2)} times ${contribution > 0 ? "less" : "more"} probable.`,
+            ` is ${Math.abs(contribution) > NOTHING ? change : "about as probable"}.`,
         );
     }
 }

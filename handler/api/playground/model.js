@@ -27,7 +27,7 @@ export class Model {
 
     async #ask() {
         const { data } = await (await ask("v1/models")).json();
-        this.#facts = await (await ask(`v1/models/${data[0].id}`)).json();
+        this.#facts = await (await ask(`v1/models/${encodeURIComponent(data[0].id)}`)).json();
         this.#show();
     }
 
