@@ -63,7 +63,7 @@ test-hub: setup ## run the tests that need the Hugging Face hub
 	@$(BIN)/pytest -m hub
 
 browser: setup ## run the playground's tests in Chromium (Playwright's own, or Debian's)
-	@$(BIN)/pytest --no-cov -m browser
+	@$(BIN)/pytest --no-cov -m browser tests/browser
 
 screenshot: setup ## take the README's picture of the playground anew (needs Chromium)
 	@$(BIN)/python -m tests.browser.screenshot

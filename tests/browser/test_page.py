@@ -61,7 +61,7 @@ def test_a_narrow_screen_needs_no_sideways_scrolling(visit: Visit) -> None:
         page.get_by_role("button", name="Why this token?").tap()
         expect(page.locator("#verdict")).to_contain_text("had a probability of")
         page.get_by_text("API key").tap()
-        expect(page.get_by_label("Key", exact=True)).to_be_in_viewport()
+        expect(page.get_by_label("Key", exact=True)).to_be_in_viewport(ratio=1)
         assert overflow(page) == 0
 
 

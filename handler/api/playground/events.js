@@ -1,6 +1,6 @@
-// Reads server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events.html) as the API writes them: each
-// is one line `data: JSON`, the last one `data: [DONE]`. It makes no difference how they arrive: one by one, several at
-// once, cut anywhere, or all in one body where the way between cannot stream.
+// Reads server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events.html) as the API writes them:
+// each is one line `data: JSON`, the last one `data: [DONE]`. It makes no difference how they arrive: one by one,
+// several at once, cut anywhere, or all in one body where the way between cannot stream.
 
 import { ApiError } from "./api.js";
 

@@ -42,14 +42,14 @@ export class Generation {
     }
 
     #arrived() {
-        if (!this.#tokens) return;
+        if (this.#tokens === (this.#last?.tokens ?? 0)) return; // only how it ended
         this.#last = { at: performance.now(), tokens: this.#tokens };
         this.#first ??= this.#last;
     }
 
-    /** Count, speed, and how it ended, in a line. */
-    get summary() {
-        const end = ENDS[this.#end] ?? "not finished";
+    /** Count, speed, and how it ended, in a line; `stopped` is whether somebody stopped it. */
+    summary(stopped) {
+        const end = ENDS[this.#end] ?? (stopped ? "stopped" : "not finished");
         if (!this.#first) return end;
         const tokens = `${this.#tokens} ${this.#tokens === 1 ? "token" : "tokens"}`;
         const wait = `${((this.#first.at - this.#started) / 1000).toFixed(2)} s`;

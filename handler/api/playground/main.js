@@ -72,7 +72,7 @@ async function write(signal) {
     try {
         await generation.run(written, signal, (choice) => transcript.append(choice));
     } finally {
-        byId("status").textContent = signal.aborted ? `${generation.summary}, stopped` : generation.summary;
+        byId("status").textContent = generation.summary(signal.aborted);
         model.servedBy(generation.fingerprint);
     }
 }
@@ -86,6 +86,7 @@ async function explain(prompt, continuation, signal) {
 }
 
 async function copy(snippet) {
+    await model.load();
     const address = new URL("v1", location.href).href;
     await navigator.clipboard.writeText(snippet(address, bodyOf(form, model.name), Boolean(apiKey())));
     byId("copied").textContent = "Copied";

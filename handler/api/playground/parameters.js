@@ -11,7 +11,7 @@ export function bodyOf(form, model) {
     return body;
 }
 
-/** A number; or the text as it is where it is none, or none that JavaScript can hold, for the API to say what is wrong. */
+/** A number; or the text itself where it is none, or none JavaScript can hold: the API says what is wrong with it. */
 function asNumber(text) {
     const number = Number(text);
     const exact = Number.isInteger(number) ? Number.isSafeInteger(number) : Number.isFinite(number);

@@ -23,7 +23,7 @@ export function openaiProgram(address, body, needsKey) {
     const entries = Object.entries(body);
     const ours = entries.filter(([name]) => OURS.includes(name));
     const lines = entries.filter(([name]) => !OURS.includes(name)).map(([name, value]) => `${name}=${literal(value)}`);
-    if (ours.length) lines.push(`extra_body={${ours.map(([name, value]) => `"${name}": ${literal(value)}`).join(", ")}}`);
+    if (ours.length) lines.push(`extra_body=${literal(Object.fromEntries(ours))}`);
     const key = needsKey ? `os.environ["${VARIABLE}"]` : '"any"';
     return [
         ...(needsKey ? ["import os", ""] : []),
@@ -38,5 +38,5 @@ export function openaiProgram(address, body, needsKey) {
     ].join("\n");
 }
 
-/** Strings, numbers and lists of them are written in Python as in JSON. */
+/** Strings, numbers, and lists and objects of them are written in Python as in JSON. */
 const literal = JSON.stringify;

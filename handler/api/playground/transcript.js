@@ -40,10 +40,8 @@ export class Transcript {
     append({ text, logprobs }) {
         const changed = Math.max(this.#places.length - 1, 0);
         this.#characters.push(...text);
-        logprobs.text_offset.forEach((offset, i) => {
-            const token = { text: logprobs.tokens[i], logprob: logprobs.token_logprobs[i], top: logprobs.top_logprobs[i] };
-            this.#addToken(offset, token);
-        });
+        const { tokens, token_logprobs: own, top_logprobs: tops, text_offset: offsets } = logprobs;
+        tokens.forEach((token, i) => this.#addToken(offsets[i], { text: token, logprob: own[i], top: tops[i] }));
         this.#places.slice(changed).forEach((place, i) => this.#draw(place, this.#places[changed + i + 1]));
         this.#spoken.append(text);
     }
