@@ -14,7 +14,7 @@ AFTER_THE_FIRST_READ = NEVER | {"fastapi", "starlette", "pydantic", "numpy", "to
 
 def modules_after(code: str) -> set[str]:
     """The top-level modules of a new process that has run this code with the least a function is told."""
-    environment = {"MODELS_BUCKET": "models", "MODEL_NAME": "gpt2", "KEYS_TABLE": "keys", **os.environ}
+    environment = {"MODELS_BUCKET": "models", "MODEL_NAME": "gpt2", "AUTH_MODE": "iam", **os.environ}
     said = subprocess.run(
         [sys.executable, "-c", f"{code}\nimport json, sys\nprint('\\n' + json.dumps(list(sys.modules)))"],
         capture_output=True,
@@ -33,3 +33,16 @@ def test_the_entry_point_imports_nothing_that_a_request_does_not_need() -> None:
     modules = modules_after("import handler.main")
     assert modules & NEVER == set()
     assert {"fastapi", "mangum", "numpy", "tokenizers"} <= modules
+
+
+def test_the_client_that_checks_keys_is_made_once_the_application_is_imported() -> None:
+    code = """
+import os, sys, threading
+os.environ |= {"AUTH_MODE": "api-key", "KEYS_TABLE": "keys"}
+import handler.app, handler.events.sources, handler.runtime.snapshot
+assert "boto3" not in sys.modules
+import handler.main
+[thread.join() for thread in threading.enumerate() if thread.name == "make client"]
+assert handler.aws._dynamodb.cache_info().currsize == 1
+"""
+    assert "boto3" in modules_after(code)
