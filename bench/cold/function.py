@@ -15,6 +15,8 @@ from lifecycle.local.invoke import PATH, emulator, free_port, invoke, wait_for
 
 EVENT: Final = json.dumps({"prompt": "Once upon a time", "max_tokens": 1, "temperature": 0}).encode()
 
+# What the image sets, to start faster.
+IMAGE: Final = {"PYTHONUNBUFFERED": "1", "PYDANTIC_DISABLE_PLUGINS": "true", "OPENBLAS_NUM_THREADS": "1"}
 
 PATIENCE_SECONDS: Final = 20.0
 
@@ -50,6 +52,7 @@ def environment(model: str, port: int, **more: str) -> dict[str, str]:
         "AWS_ACCESS_KEY_ID": "nobody",
         "AWS_SECRET_ACCESS_KEY": "nothing",
         "PATH": "/usr/bin:/bin",
+        **IMAGE,
         **more,
     }
 

@@ -1,14 +1,17 @@
 """The pieces of the cold-start benchmark: the cap on the network, the store's log, the tokenizer of GPT-2's size."""
 
 import json
+import re
 import threading
 
 import pytest
 
 from bench.cold.checkpoints import MERGES, byte_pair_tokenizer
+from bench.cold.function import IMAGE
 from bench.cold.goals import add_goals, goals
 from bench.cold.store import Read, read_of
 from bench.cold.throttle import BURST_SECONDS, Meter
+from bench.engine import ROOT
 from bench.report import Report, Setting
 from handler.inference.tokenizer import Tokenizer
 
@@ -117,3 +120,8 @@ def test_what_misses_a_goal_says_so() -> None:
     assert missed == [
         "first ranged read on the wire", "second process: bytes from S3", "peak memory, by weights",
     ]  # fmt: skip
+
+
+def test_the_function_is_measured_as_the_image_sets_it_up() -> None:
+    (line,) = re.findall(r"^ENV PATH=\S+ (.*)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    assert dict(variable.split("=") for variable in line.split()) == IMAGE
