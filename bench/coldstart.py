@@ -27,7 +27,7 @@ from bench.cold.chart import draw
 from bench.cold.checkpoints import quantized_model, random_model
 from bench.cold.curl import curl_seconds, hash_seconds
 from bench.cold.function import cold_start, environment
-from bench.cold.goals import MIB_PER_SECOND, add_goals, goals_table
+from bench.cold.goals import AT_ONCE, MIB_PER_SECOND, add_goals, goals_table
 from bench.cold.store import Store, StoreError, serving, settled
 from bench.cold.throttle import throttled
 from bench.engine import CACHE, ROOT
@@ -41,7 +41,6 @@ CHART: Final = ROOT / "docs/coldstart.svg"
 
 OURS: Final = {"us": "gpt2-int8", "us-int4": "gpt2-int4"}
 THEIRS: Final = ("baseline", "from-pretrained")
-AT_ONCE: Final = 20
 
 
 def main(rounds: Annotated[int, typer.Option(help="Rounds to take medians of.")] = 10) -> None:

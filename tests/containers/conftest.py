@@ -13,18 +13,17 @@ from rich.console import Console
 from lifecycle.deploying import Sam
 from lifecycle.local.containers import IMAGE, container_engine, container_environment
 
+# A user who is not in the image, as Lambda's is not.
+STRANGER = "993"
+
+NOWHERE = {"MODELS_BUCKET": "none", "MODEL_NAME": "none", "KEYS_TABLE": "none", "AWS_DEFAULT_REGION": "us-east-1"}
+
 
 class Python(Protocol):
     """Runs a program in the image as Lambda would: nothing writable but /tmp, an unknown user."""
 
     def __call__(self, program: str, environment: Mapping[str, str] | None = None) -> str:
         """What it prints; without a cloud's environment there is no network."""
-
-
-# A user who is not in the image, as Lambda's is not.
-STRANGER = "993"
-
-NOWHERE = {"MODELS_BUCKET": "none", "MODEL_NAME": "none", "KEYS_TABLE": "none", "AWS_DEFAULT_REGION": "us-east-1"}
 
 
 @pytest.fixture(scope="session")

@@ -118,7 +118,7 @@ def test_what_misses_a_goal_says_so() -> None:
     add_goals(report)
     missed = [series.setting["goal"] for series in report if series.figure == "goal" and not series.setting["met"]]
     assert missed == [
-        "first ranged read on the wire", "second process: bytes from S3", "peak memory, by weights",
+        "first ranged read on the wire", "second process: bytes from S3", "peak memory, against the weights",
     ]  # fmt: skip
 
 
