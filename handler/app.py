@@ -28,6 +28,7 @@ from handler.api.disconnect import DisconnectMiddleware
 from handler.api.errors import ERROR_RESPONSES, install_error_handlers
 from handler.api.jobs import RespondAsyncMiddleware
 from handler.api.request_id import RequestIdMiddleware
+from handler.api.server_timing import ServerTimingMiddleware
 from handler.background import Background
 from handler.fetching import Fetching
 from handler.loading import ModelLoading, load_service
@@ -67,6 +68,7 @@ def create_app(configuration: Settings, loading: ModelLoading, background: Backg
     app.add_middleware(BodyLimitMiddleware, limit=configuration.max_body_bytes)
     app.add_middleware(AuthorizationMiddleware, authorizer=authorizer_for(configuration))
     app.add_middleware(CapacityMiddleware, capacity=configuration.max_requests)
+    app.add_middleware(ServerTimingMiddleware)
     app.add_middleware(RequestIdMiddleware)
     return app
 

@@ -1,6 +1,7 @@
 """What routes are given: deadline, cancellation, the service once the model is loaded, and what is kept in S3."""
 
 import threading
+import time
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -12,6 +13,7 @@ from handler.deadline import deadline_of
 from handler.errors import UnknownModelError
 from handler.files import Files
 from handler.service import TextService
+from handler.timing import current_timing
 
 
 def _deadline(request: Request) -> float | None:
@@ -30,7 +32,11 @@ ClientGone = Annotated[Cancellation, Depends(_cancellation)]
 
 
 def _service(request: Request, deadline: Deadline) -> TextService:
-    service: TextService = request.app.state.loading.wait(deadline)
+    began = time.monotonic()
+    try:
+        service: TextService = request.app.state.loading.wait(deadline)
+    finally:
+        current_timing().spent("load", time.monotonic() - began)
     return service
 
 

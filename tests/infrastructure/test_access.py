@@ -127,7 +127,7 @@ def test_other_origins_are_refused_unless_named(stack: Stack) -> None:
             "AllowOrigins": {"Fn::Split": [",", {"Ref": "AllowedOrigins"}]},
             "AllowMethods": ["GET", "POST", "DELETE"],
             "AllowHeaders": ["authorization", "*"],
-            "ExposeHeaders": ["retry-after", "x-request-id"],
+            "ExposeHeaders": ["retry-after", "server-timing", "x-request-id"],
             "MaxAge": 3600,
         }
 

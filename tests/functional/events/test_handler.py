@@ -68,7 +68,7 @@ def test_a_snapshot_is_taken_with_the_model_in_it(cloud: Cloud, monkeypatch: pyt
     monkeypatch.delitem(sys.modules, "handler.main", raising=False)
     main = importlib.import_module("handler.main")
     # What awslambdaric calls when initialisation is complete.
-    main.SnapshotHooks(main.loading).before_snapshot()
+    main.SnapshotHooks(main.loading, checks_keys=True).before_snapshot()
 
     assert main.loading.start().done()
 
