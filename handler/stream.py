@@ -20,7 +20,7 @@ from handler.inference.text import TextAssembler
 from handler.inference.tokenizer import Tokenizer
 from handler.registry.manifest import Manifest
 from handler.stages import ColdStart
-from handler.telemetry import log_cold_start, logger
+from handler.telemetry import log_cold_start, log_completion
 
 
 class Draft:
@@ -130,6 +130,7 @@ class TextStream:
         self._generation = generation
         self._cold_start = cold_start
         self._started = time.monotonic()
+        self._first_token: float | None = None
         self.prompt_tokens = prompt_tokens
         self.completion_tokens = 0
 
@@ -159,6 +160,8 @@ class TextStream:
                     draft.prompt_logprobs = event.logprobs
                     continue
                 case TokenGenerated():
+                    if self._first_token is None:
+                        self._first_token = time.monotonic()
                     if self._cold_start.reached("first_token"):
                         log_cold_start(self._cold_start.stages, self._model.name, self._model.version)
                     piece = draft.add(event.token, event.logprobs)
@@ -176,15 +179,19 @@ class TextStream:
                 yield piece
 
     def _log(self) -> None:
-        logger.info(
-            "completion",
-            model=self._model.name,
-            version=self._model.version,
+        numbers: dict[str, float] = {
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": self.completion_tokens,
+            "seconds": round(time.monotonic() - self._started, 3),
+        }
+        if self._first_token is not None:
+            numbers["time_to_first_token"] = round(self._first_token - self._started, 3)
+        log_completion(
+            self._model.name,
+            self._model.version,
+            numbers,
             choices=len(self._drafts),
-            prompt_tokens=self.prompt_tokens,
-            completion_tokens=self.completion_tokens,
             finish_reasons=sorted({draft.reason or "none" for draft in self._drafts}),
-            seconds=round(time.monotonic() - self._started, 3),
         )
 
 
