@@ -7,6 +7,7 @@ the list of CloudFormation templates, in each nested stack its own as `Template`
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from samcli.yamlhelper import yaml_parse
 from samtranslator.translator.managed_policy_translator import ManagedPolicyLoader
@@ -31,7 +32,7 @@ def main() -> None:
     json.dump(templates, sys.stdout)
 
 
-def nest(template, folder):
+def nest(template: dict[str, Any], folder: Path) -> None:
     """Put the templates of nested stacks, which are named by paths from their parent's folder, into them."""
     for resource in template["Resources"].values():
         if resource["Type"] == "AWS::CloudFormation::Stack":

@@ -31,17 +31,12 @@ CALLED: list[dict[str, str]] = [
     )
 ]
 
-# And of how it is operated, in which no condition depends on one of the others.
-OPERATED: list[dict[str, str]] = [
-    CALLED[0] | shift | bound | watch
-    for shift, bound, watch in itertools.product(
-        ({}, {"TrafficShift": "Canary10Percent5Minutes"}),
-        ({}, {"MaxConcurrency": "20"}),
-        ({}, {"AlarmEmail": "ada@example.com"}, {"AlarmEmail": "ada@example.com", "MonthlyBudget": "50"}),
-    )
-]
+# And of how it is operated, each alone, for no condition depends on two of them; and all at once.
+WATCHED = {"AlarmEmail": "ada@example.com"}
+OPERATED = ({"TrafficShift": "Canary10Percent5Minutes"}, {"MaxConcurrency": "20"}, WATCHED)
+ALL_AT_ONCE = {name: value for choice in OPERATED for name, value in choice.items()} | {"MonthlyBudget": "50"}
 
-CHOICES = CALLED + OPERATED[1:]
+CHOICES = CALLED + [CALLED[0] | choice for choice in (*OPERATED, ALL_AT_ONCE)]
 
 NO_VALUE = {"Ref": "AWS::NoValue"}
 

@@ -1,4 +1,4 @@
-"""The function as Lambda runs it: awslambdaric under the emulator, fed with golden events and with those sam generates."""
+"""The function as Lambda runs it: awslambdaric under the emulator, fed with golden events and with sam's own."""
 
 import json
 import subprocess
