@@ -13,7 +13,7 @@ TORCH := torch==2.13.0$(if $(filter Linux,$(shell uname)),+cpu)
 TORCH_INDEX := https://download.pytorch.org/whl/cpu
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-reference test-kernels test-containers test-hub check fix docs lock invoke sam-build sam-invoke sam-api deploy bench-engine bench-coldstart bench-sizes bench-drafting bench-quality clean
+.PHONY: help setup run test test-reference test-kernels test-containers test-hub check check-templates fix docs lock invoke sam-build sam-invoke sam-api deploy bench-engine bench-coldstart bench-sizes bench-drafting bench-quality clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -67,6 +67,11 @@ check: setup ## lint, format, types and import rules; writes nothing
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+check-templates: .venv-sam/.ready .venv-checkov/.ready ## hold the templates against AWS's rules and good practice
+	@.venv-sam/bin/sam validate --lint
+	@.venv-sam/bin/cfn-lint template.yaml infra/*.yaml
+	@.venv-checkov/bin/checkov --config-file .checkov.yaml --file template.yaml infra/*.yaml
 
 fix: setup ## format, and fix what can be fixed
 	@$(BIN)/ruff check --fix

@@ -165,6 +165,7 @@ def test_worker_may_do_this_and_nothing_more(stack: Stack) -> None:
             [{"Fn::GetAtt": ["RequestQueue", "Arn"]}, {"Fn::GetAtt": ["BatchQueue", "Arn"]}],
         ),
         allow(["sqs:SendMessage", "sqs:GetQueueUrl"], {"Fn::GetAtt": ["DeadLetterQueue", "Arn"]}),
+        allow("sqs:SendMessage", {"Fn::GetAtt": ["UndeliveredQueue", "Arn"]}),
         {
             **allow(
                 "events:PutEvents",
