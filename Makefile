@@ -13,7 +13,7 @@ TORCH := torch==2.13.0$(if $(filter Linux,$(shell uname)),+cpu)
 TORCH_INDEX := https://download.pytorch.org/whl/cpu
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-reference test-kernels test-containers test-hub check check-templates fix docs lock invoke sam-build sam-invoke sam-api deploy bench-engine bench-coldstart bench-sizes bench-drafting bench-quality clean
+.PHONY: help setup run test test-reference test-kernels test-containers test-hub check check-templates fix docs lock invoke sam-build sam-invoke sam-api doctor deploy smoke destroy bench-engine bench-coldstart bench-sizes bench-drafting bench-quality clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -101,8 +101,18 @@ sam-invoke: setup sam-build ## send EVENT=FILE to the function in its container
 sam-api: setup sam-build ## serve the HTTP API in front of the function in its container, on PORT
 	@$(BIN)/python -m lifecycle.local sam-api --model demo --port $(PORT)
 
+doctor: setup .venv-sam/.ready ## say what a deployment needs and whether it is there
+	@CXX="$(CXX)" $(BIN)/lifecycle doctor
+
 deploy: setup .venv-sam/.ready ## deploy the stack to your AWS account, with MODEL live in it
 	@$(BIN)/lifecycle deploy "$(MODEL)" --stack "$(STACK)" $(foreach setting,$(SET),--set $(setting))
+
+smoke: setup ## hold the deployment at URL=, with KEY=, to what every deployment must do
+	@SMOKE_URL="$(or $(URL),$(error URL= is needed, the address of the API))" SMOKE_KEY="$(KEY)" \
+		$(BIN)/pytest --no-cov --quiet tests/contract/test_smoke.py
+
+destroy: setup .venv-sam/.ready ## delete STACK with its results and keys, and with MODELS=delete its models; asks first
+	@$(BIN)/lifecycle destroy "$(STACK)" $(if $(MODELS),--models "$(MODELS)")
 
 bench-engine: setup ## measure the engine beside the baseline and peers, ROUNDS times (peers are compiled once, which takes long)
 	@$(BIN)/python -m bench.engine $(if $(ROUNDS),--rounds "$(ROUNDS)") $(if $(SUBJECTS),--subjects "$(SUBJECTS)")
