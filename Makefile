@@ -108,7 +108,7 @@ deploy: setup .venv-sam/.ready ## deploy the stack to your AWS account, with MOD
 	@$(BIN)/lifecycle deploy "$(MODEL)" --stack "$(STACK)" $(foreach setting,$(SET),--set $(setting))
 
 smoke: setup ## hold the deployment at URL=, with KEY=, to what every deployment must do
-	@SMOKE_URL="$(or $(URL),$(error URL= is needed, the address of the API))" SMOKE_KEY="$(KEY)" \
+	@SMOKE_URL="$(or $(URL),$(error URL= is needed, the address of the API))" SMOKE_KEY="$(or $(KEY),$(error KEY= is needed, an API key or a token))" \
 		$(BIN)/pytest --no-cov --quiet tests/contract/test_smoke.py
 
 destroy: setup .venv-sam/.ready ## delete STACK with its results and keys, and with MODELS=delete its models; asks first
