@@ -16,12 +16,11 @@ from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import ValidationError
 
 from handler.api.completion_schemas import CompletionAnswer
-from handler.deadline import LambdaContext
 from handler.errors import InvalidRequestError
 from handler.telemetry import logger
 
 # The smallest MaxPromptTokens and MaxTokens that the template allows let it through, whatever the tokenizer.
-GOLDEN = {"prompt": "Once upon a time", "max_tokens": 8, "temperature": 0}
+GOLDEN: Mapping[str, Any] = {"prompt": "Once upon a time", "max_tokens": 8, "temperature": 0}
 
 # The first one may find the model still on its way; three, each given up after ANSWER_SECONDS, fit the timeout.
 ATTEMPTS = 3
@@ -29,7 +28,7 @@ ANSWER_SECONDS = 90
 PAUSE_SECONDS = 5.0
 
 
-def handler(event: Mapping[str, Any], context: LambdaContext) -> dict[str, str]:  # noqa: ARG001 - as Lambda calls it
+def handler(event: Mapping[str, Any], context: object) -> dict[str, str]:  # noqa: ARG001 - as Lambda calls it
     """Check the version NEW_VERSION (an ARN) and tell the deployment.
 
     Raises:

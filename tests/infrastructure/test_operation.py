@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from handler.canary import ANSWER_SECONDS, ATTEMPTS, GOLDEN, PAUSE_SECONDS
 from lifecycle.local.containers import FUNCTION
 from tests.infrastructure.stack import Stack
 from tests.infrastructure.test_functions import CHECK, WORKER, version_of
@@ -25,6 +26,14 @@ def test_a_new_version_is_checked_before_it_takes_over(stack: Stack) -> None:
     assert check["Environment"] == {"Variables": {"NEW_VERSION": {"Ref": version_of(stack)}}}
     # Nobody waits for the worker, and what it cannot do comes back.
     assert "UpdatePolicy" not in stack.template["Resources"][f"{WORKER}Aliaslive"]
+
+
+def test_the_golden_prompt_is_within_all_limits_and_its_attempts_within_the_timeout(default_stack: Stack) -> None:
+    smallest = {name: each.get("MinValue", 0) for name, each in default_stack.template["Parameters"].items()}
+    # A token holds at least a byte.
+    assert smallest["MaxPromptTokens"] >= len(GOLDEN["prompt"].encode())
+    assert smallest["MaxTokens"] >= GOLDEN["max_tokens"]
+    assert default_stack.properties(CHECK)["Timeout"] >= ATTEMPTS * (ANSWER_SECONDS + PAUSE_SECONDS)
 
 
 def test_alarms_stop_a_version_that_takes_over_gradually(stack: Stack) -> None:

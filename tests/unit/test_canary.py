@@ -78,4 +78,4 @@ def test_whatever_else_comes_is_a_fault_in_the_end(answer: Any, fault: str, log:
 
 def test_an_event_of_somebody_else_is_an_error() -> None:
     with pytest.raises(InvalidRequestError, match="it lacks 'LifecycleEventHookExecutionId'"):
-        handler({"DeploymentId": "d-1"}, None)  # type: ignore[arg-type]
+        handler({"DeploymentId": "d-1"}, None)
