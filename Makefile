@@ -13,7 +13,8 @@ TORCH := torch==2.13.0$(if $(filter Linux,$(shell uname)),+cpu)
 TORCH_INDEX := https://download.pytorch.org/whl/cpu
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-reference test-kernels test-containers test-hub browser screenshot check fix docs lock invoke sam-build sam-invoke sam-api deploy bench-engine bench-coldstart bench-sizes bench-drafting bench-quality clean
+# Whatever `make help` lists is a word, and no file.
+.PHONY: $(shell sed -n 's/^\([a-z-]*\):.*\#\# .*/\1/p' $(firstword $(MAKEFILE_LIST)))
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -74,6 +75,11 @@ check: setup ## lint, format, types and import rules; writes nothing
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
+check-templates: .venv-sam/.ready .venv-checkov/.ready ## hold the templates against AWS's rules and good practice
+	@.venv-sam/bin/sam validate --lint
+	@.venv-sam/bin/cfn-lint template.yaml infra/*.yaml
+	@.venv-checkov/bin/checkov --config-file .checkov.yaml --file template.yaml infra/*.yaml
+
 fix: setup ## format, and fix what can be fixed
 	@$(BIN)/ruff check --fix
 	@$(BIN)/ruff format
@@ -102,8 +108,18 @@ sam-invoke: setup sam-build ## send EVENT=FILE to the function in its container
 sam-api: setup sam-build ## serve the HTTP API in front of the function in its container, on PORT
 	@$(BIN)/python -m lifecycle.local sam-api --model demo --port $(PORT)
 
+doctor: setup .venv-sam/.ready ## say what a deployment needs and whether it is there
+	@CXX="$(CXX)" $(BIN)/lifecycle doctor
+
 deploy: setup .venv-sam/.ready ## deploy the stack to your AWS account, with MODEL live in it
 	@$(BIN)/lifecycle deploy "$(MODEL)" --stack "$(STACK)" $(foreach setting,$(SET),--set $(setting))
+
+smoke: setup ## hold the deployment at URL=, with KEY=, to what every deployment must do
+	@SMOKE_URL="$(or $(URL),$(error URL= is needed, the address of the API))" SMOKE_KEY="$(or $(KEY),$(error KEY= is needed, an API key or a token))" \
+		$(BIN)/pytest --no-cov --quiet tests/contract/test_smoke.py
+
+destroy: setup .venv-sam/.ready ## delete STACK with its results and keys, and with MODELS=delete its models; asks first
+	@$(BIN)/lifecycle destroy "$(STACK)" $(if $(MODELS),--models "$(MODELS)")
 
 bench-engine: setup ## measure the engine beside the baseline and peers, ROUNDS times (peers are compiled once, which takes long)
 	@$(BIN)/python -m bench.engine $(if $(ROUNDS),--rounds "$(ROUNDS)") $(if $(SUBJECTS),--subjects "$(SUBJECTS)")

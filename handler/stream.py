@@ -20,7 +20,7 @@ from handler.inference.text import TextAssembler
 from handler.inference.tokenizer import Tokenizer
 from handler.registry.manifest import Manifest
 from handler.stages import ColdStart
-from handler.telemetry import log_cold_start, logger
+from handler.telemetry import log_cold_start, log_completion
 from handler.timing import current_timing
 
 
@@ -188,15 +188,19 @@ class TextStream:
             self._timing.was_cold(self._cold_start.stages)
 
     def _log(self) -> None:
-        logger.info(
-            "completion",
-            model=self._model.name,
-            version=self._model.version,
+        numbers: dict[str, float] = {
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": self.completion_tokens,
+            "seconds": round(time.monotonic() - self._started, 3),
+        }
+        if self._first_token_at is not None:
+            numbers["time_to_first_token"] = round(self._first_token_at - self._started, 3)
+        log_completion(
+            self._model.name,
+            self._model.version,
+            numbers,
             choices=len(self._drafts),
-            prompt_tokens=self.prompt_tokens,
-            completion_tokens=self.completion_tokens,
             finish_reasons=sorted({draft.reason or "none" for draft in self._drafts}),
-            seconds=round(time.monotonic() - self._started, 3),
         )
 
 

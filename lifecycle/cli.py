@@ -11,10 +11,12 @@ from rich.console import Console
 from handler.errors import ServiceError
 from lifecycle.commands import keys, models
 from lifecycle.commands.deploy import deploy
+from lifecycle.commands.destroy import destroy
+from lifecycle.commands.doctor import doctor
 from lifecycle.commands.train import train
 
 app = typer.Typer(
-    help="Import, train, quantize, publish and promote models, and hand out API keys.",
+    help="Import, train, quantize, publish and promote models, deploy stacks, and hand out API keys.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
@@ -24,7 +26,9 @@ app.command("quantize")(models.quantize)
 app.command("publish")(models.publish)
 app.command("promote")(models.promote)
 app.command("list")(models.list_)
+app.command("doctor")(doctor)
 app.command("deploy")(deploy)
+app.command("destroy")(destroy)
 app.add_typer(keys.app, name="keys")
 
 

@@ -112,6 +112,15 @@ def test_every_rule_keeps_what_it_cannot_deliver(stack: Stack) -> None:
             assert target["DeadLetterConfig"] == {"Arn": arn("UndeliveredQueue")}
 
 
+def test_what_the_worker_was_invoked_with_in_vain_is_kept(stack: Stack) -> None:
+    [config] = stack.of_type("AWS::Lambda::EventInvokeConfig").values()
+    assert config["Properties"] == {
+        "FunctionName": {"Ref": "WorkerFunction"},
+        "Qualifier": "live",
+        "DestinationConfig": {"OnFailure": {"Destination": arn("UndeliveredQueue")}},
+    }
+
+
 def test_the_rule_and_the_worker_agree_on_what_a_request_is(stack: Stack) -> None:
     assert stack.properties("RequestRule")["EventPattern"] == {"detail-type": [REQUEST_TYPE]}
 

@@ -10,6 +10,7 @@ from lifecycle.local.containers import FUNCTION
 from tests.infrastructure.stack import Stack, stacks, stacks_of
 
 WORKER = "WorkerFunction"
+CHECK = "CheckFunction"
 
 # The AWS SDK's own, which sam local overrides: empty is the same as absent.
 SDK_VARIABLES = {
@@ -121,13 +122,13 @@ def test_api_throttles(stack: Stack) -> None:
 
 def test_logs_are_kept_for_a_time(stack: Stack) -> None:
     groups = stack.of_type("AWS::Logs::LogGroup")
-    assert set(groups) == {"ApiLogs", "AccessLogs", "WorkerLogs"}
+    assert set(groups) == {"ApiLogs", "AccessLogs", "WorkerLogs", "CheckLogs"}
     for group in groups.values():
         assert group["Properties"]["RetentionInDays"] == {"Ref": "LogRetentionDays"}
     assert {
         name: function["Properties"]["LoggingConfig"]["LogGroup"]["Ref"]
         for name, function in stack.of_type("AWS::Lambda::Function").items()
-    } == {FUNCTION: "ApiLogs", WORKER: "WorkerLogs"}
+    } == {FUNCTION: "ApiLogs", WORKER: "WorkerLogs", CHECK: "CheckLogs"}
 
 
 def test_access_log_says_who_and_how_long_but_not_what(stack: Stack) -> None:
@@ -163,6 +164,8 @@ def test_outputs_are_what_deploying_reads_and_people_need(stack: Stack) -> None:
         "AliasArn": {"Ref": f"{FUNCTION}Aliaslive"},
         "ApiLogs": {"Ref": "ApiLogs"},
         "WorkerLogs": {"Ref": "WorkerLogs"},
+        "AccessLogs": {"Ref": "AccessLogs"},
+        "Dashboard": {"Fn::GetAtt": ["Dashboard", "Outputs.Url"]},
     }
     # Deploying sets or reads these.
     assert {"ModelName", "ModelAlias", "AuthMode", "SnapStart", "Deployment"} <= set(stack.parameters)

@@ -15,7 +15,7 @@ from lifecycle.keys import KeyRegistry
 from lifecycle.local.models import DEMO
 from lifecycle.store import WritableStore
 
-# What deploying reads of template.yaml: its outputs, and parameters that remember what they were.
+# What deploying reads of template.yaml: its outputs, what outlives it, and parameters that remember what they were.
 TEMPLATE = {
     "Parameters": {
         name: {"Type": "String", "Default": default}
@@ -28,9 +28,11 @@ TEMPLATE = {
         }.items()
     },
     "Resources": {
-        "Bucket": {"Type": "AWS::S3::Bucket"},
+        "Bucket": {"Type": "AWS::S3::Bucket", "DeletionPolicy": "Retain"},
+        "Results": {"Type": "AWS::S3::Bucket", "DeletionPolicy": "Retain"},
         "Table": {
             "Type": "AWS::DynamoDB::Table",
+            "DeletionPolicy": "Retain",
             "Properties": {
                 "BillingMode": "PAY_PER_REQUEST",
                 "AttributeDefinitions": [{"AttributeName": "key_hash", "AttributeType": "S"}],
@@ -41,6 +43,7 @@ TEMPLATE = {
     "Outputs": {
         "ApiUrl": {"Value": "https://api.example"},
         "ModelsBucket": {"Value": {"Ref": "Bucket"}},
+        "ResultsBucket": {"Value": {"Ref": "Results"}},
         "KeysTable": {"Value": {"Ref": "Table"}},
     },
 }
@@ -68,6 +71,9 @@ class FakeBuilder:
             TemplateBody=json.dumps(TEMPLATE),
             Parameters=[{"ParameterKey": name, "ParameterValue": value} for name, value in values.items()],
         )
+
+    def delete(self, stack: str) -> None:
+        boto3.client("cloudformation").delete_stack(StackName=stack)
 
 
 def without_name(parameters: dict[str, str]) -> dict[str, str]:
