@@ -30,7 +30,10 @@ from handler.runtime.snapshot import SnapshotHooks  # noqa: E402
 
 cold_start.reached("imports")
 
-ADAPTERS = event_adapters(create_app(settings(), loading), loading, settings())
+app = create_app(settings(), loading)
+"""What answers HTTP: here through Mangum, or streaming, see `handler.runtime`."""
+
+ADAPTERS = event_adapters(app, loading, settings())
 
 SnapshotHooks(loading).register()
 
