@@ -13,7 +13,7 @@ TORCH := torch==2.13.0$(if $(filter Linux,$(shell uname)),+cpu)
 TORCH_INDEX := https://download.pytorch.org/whl/cpu
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-reference test-kernels test-containers test-hub check fix docs lock invoke sam-build sam-invoke sam-api deploy bench-engine bench-coldstart bench-sizes bench-drafting bench-quality clean
+.PHONY: help setup run run-stream test test-reference test-kernels test-containers test-hub check fix docs lock invoke sam-build sam-invoke sam-api deploy bench-engine bench-coldstart bench-sizes bench-drafting bench-quality clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ $(TOOLS): .venv-%/.ready: requirements/%.txt
 
 run: setup ## serve MODEL=gpt2|demo|FOLDER on http://127.0.0.1:PORT
 	@$(BIN)/python -m lifecycle.local serve --model "$(MODEL)" --port $(PORT)
+
+run-stream: setup ## serve MODEL as its Lambda function does, streaming through our own runtime, on http://127.0.0.1:PORT
+	@$(BIN)/python -m lifecycle.local stream --model "$(MODEL)" --port $(PORT)
 
 test: setup .venv-sam/.ready ## run all tests that need no container engine
 	@$(BIN)/pytest --cov --cov-report=term:skip-covered
