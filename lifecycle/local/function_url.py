@@ -9,9 +9,11 @@ import asyncio
 import base64
 import json
 import os
+import signal
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import uvicorn
@@ -85,6 +87,16 @@ def event_of(scope: Scope, body: bytes) -> dict[str, Any]:
     }
 
 
+class _Server(uvicorn.Server):
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Stop when asked to, and no more: uvicorn would end this process, and leave the function behind."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        yield
+
+
 async def serve(port: int) -> None:
     """Run the function, and serve it until either ends."""
     async with LocalRuntimeApi() as api:
@@ -94,7 +106,7 @@ async def serve(port: int) -> None:
             start_new_session=True,  # a Ctrl-C reaches it from here alone, once
         )
         config = uvicorn.Config(FunctionUrl(api), host=HOST, port=port, lifespan="off", log_level="warning")
-        server = uvicorn.Server(config)
+        server = _Server(config)
         serving = asyncio.create_task(server.serve())
         ended = asyncio.create_task(function.wait())
         try:

@@ -46,9 +46,10 @@ def serve(source: str, port: int, console: Console, *, as_function: bool = False
         with embedded_cloud() as cloud:
             model = publish_source(source, cloud.store, console)
             environment = {**os.environ, **cloud.environment(model), "AUTH_MODE": "none"}
-            server = subprocess.Popen(_function_url(port) if as_function else _uvicorn(port), env=environment)
+            command = function_url_command if as_function else uvicorn_command
+            server = subprocess.Popen(command(port), env=environment)
             try:
-                if _wait_until_ready(server, port):
+                if wait_until_ready(server, port):
                     _greet(model, port, console, as_function=as_function)
                 return server.wait()
             finally:
@@ -74,16 +75,18 @@ def _check_port(port: int) -> None:
             ) from error
 
 
-def _uvicorn(port: int) -> list[str]:
+def uvicorn_command(port: int) -> list[str]:
+    """What serves the application under uvicorn."""
     return [sys.executable, "-m", "uvicorn", "--factory", "handler.app:serve", "--host", HOST, "--port", str(port),
             "--log-level", "warning"]  # fmt: skip
 
 
-def _function_url(port: int) -> list[str]:
+def function_url_command(port: int) -> list[str]:
+    """What serves it as the function whose responses stream."""
     return [sys.executable, "-m", "lifecycle.local.function_url", str(port)]
 
 
-def _wait_until_ready(server: subprocess.Popen[bytes], port: int) -> bool:
+def wait_until_ready(server: subprocess.Popen[bytes], port: int) -> bool:
     """Wait for the model; False when the server ended or took too long."""
     end = time.monotonic() + READY_SECONDS
     while server.poll() is None and time.monotonic() < end:

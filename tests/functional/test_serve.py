@@ -37,6 +37,7 @@ def serving(model: str, folder: Path, command: str = "serve", **environment: str
         process.send_signal(signal.SIGINT)
         _, rest = process.communicate(timeout=30)  # until every process it started has closed its end
         assert process.returncode == 0, rest
+        assert "Traceback" not in rest
         with socket.socket() as probe:  # nobody listens there any more
             assert probe.connect_ex(("127.0.0.1", port)) != 0
 
