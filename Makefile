@@ -13,7 +13,7 @@ TORCH := torch==2.13.0$(if $(filter Linux,$(shell uname)),+cpu)
 TORCH_INDEX := https://download.pytorch.org/whl/cpu
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run run-stream test test-reference test-kernels test-containers test-hub check fix docs lock invoke sam-build sam-invoke sam-api deploy bench-engine bench-coldstart bench-sizes bench-drafting bench-quality clean
+.PHONY: help setup run run-stream test test-reference test-kernels test-containers test-hub check fix docs lock invoke sam-build sam-invoke sam-api deploy bench-engine bench-coldstart bench-sizes bench-drafting bench-streaming bench-quality clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -113,6 +113,9 @@ bench-drafting: setup ## measure what drafts win and cost, on the demo model
 
 bench-coldstart: setup .venv-sam/.ready ## measure cold starts beside the program of the tutorials, ROUNDS times (needs nginx, curl and root)
 	@$(BIN)/python -m bench.coldstart $(if $(ROUNDS),--rounds "$(ROUNDS)")
+
+bench-streaming: setup ## measure what the path through Lambda's runtime adds to a token, beside uvicorn, ROUNDS times
+	@$(BIN)/python -m bench.streaming $(if $(ROUNDS),--rounds "$(ROUNDS)")
 
 bench-quality: setup ## measure what quantizing costs the demo model on TEXT=FILE, beside llama.cpp
 	@$(BIN)/python -m bench.quality "$(TEXT)"
