@@ -46,6 +46,12 @@ print(sorted({"torch", "transformers", "huggingface_hub"} & set(sys.modules)))
     assert python(program) == "[]\n"
 
 
+def test_our_own_runtime_is_readable_and_finds_what_it_needs(python: Python) -> None:
+    assert (
+        python("import handler.runtime.__main__, handler.runtime.loop, handler.api.issuer; print('there')") == "there\n"
+    )
+
+
 def test_a_plain_start_reads_nothing_of_torchs_layer(python: Python) -> None:
     program = """
 import json, os, sys
