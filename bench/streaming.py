@@ -61,9 +61,9 @@ def main(
         }
         for number in range(rounds + 1):
             for seed, prompt in enumerate(PROMPTS):
-                read = {way: _read(client, prompt, seed) for way, client in clients.items()}
+                read = {way: read_stream(client, prompt, seed) for way, client in clients.items()}
                 if number:  # the first round warms up
-                    _add(report, read)
+                    add(report, read)
     report.write(out, describe_machine())
     added = report.median("added", "function-url", SETTING) or 0.0
     for figure in ("first_token", "gap"):
@@ -74,7 +74,22 @@ def main(
     sys.exit(not kept)
 
 
-def _add(report: Report, read: dict[str, list[float]]) -> None:
+def read_stream(client: httpx.Client, prompt: str, seed: int) -> list[float]:
+    """When the texts of a stream arrived, in seconds from the request."""
+    body = {"prompt": prompt, "max_tokens": TOKENS, "seed": seed, "stream": True}
+    times = []
+    started = time.perf_counter()
+    with client.stream("POST", "/v1/completions", json=body) as response:
+        for line in response.iter_lines():
+            now = time.perf_counter() - started
+            if line.startswith("data: {") and json.loads(line.removeprefix("data: "))["choices"][0]["text"]:
+                times.append(now)
+    if len(times) < 2:
+        raise StreamError(f"A stream of {TOKENS} tokens brought {len(times)} texts.")
+    return times
+
+
+def add(report: Report, read: dict[str, list[float]]) -> None:
     """Note what one prompt took each way: the times of its texts, in seconds from the request."""
     gaps = {}
     for way, times in read.items():
@@ -96,21 +111,6 @@ def _served(command: list[str], port: int, environment: dict[str, str]) -> Itera
     finally:
         process.terminate()
         process.wait()
-
-
-def _read(client: httpx.Client, prompt: str, seed: int) -> list[float]:
-    """When the texts of a stream arrived, in seconds from the request."""
-    body = {"prompt": prompt, "max_tokens": TOKENS, "seed": seed, "stream": True}
-    times = []
-    started = time.perf_counter()
-    with client.stream("POST", "/v1/completions", json=body) as response:
-        for line in response.iter_lines():
-            now = time.perf_counter() - started
-            if line.startswith("data: {") and json.loads(line.removeprefix("data: "))["choices"][0]["text"]:
-                times.append(now)
-    if len(times) < 2:
-        raise StreamError(f"A stream of {TOKENS} tokens brought {len(times)} texts.")
-    return times
 
 
 if __name__ == "__main__":

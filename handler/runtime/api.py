@@ -22,6 +22,7 @@ logger = logging.getLogger(__name__)
 
 _ROOT = "/2018-06-01/runtime"
 
+INVOCATION_ID = "Lambda-Runtime-Invocation-Id"
 ERROR_TYPE = "Lambda-Runtime-Function-Error-Type"
 ERROR_BODY = "Lambda-Runtime-Function-Error-Body"
 
@@ -38,16 +39,18 @@ class Invocation:
     """One invocation.
 
     Attributes:
-        id: Lambda's id of the request.
+        request_id: names it, to Lambda and in its logs.
         payload: the event's JSON.
         context: what Python functions know as their context, awslambdaric's own.
         trace_id: of X-Ray, where it traces.
+        echo: what Lambda wants to have back with the answer.
     """
 
-    id: str
+    request_id: str
     payload: bytes
     context: LambdaContext
     trace_id: str | None
+    echo: Headers
 
 
 def error_document(error: BaseException) -> dict[str, Any]:
@@ -83,14 +86,16 @@ class RuntimeApi:
             json.loads(found.get("lambda-runtime-cognito-identity") or "null"),
             int(found["lambda-runtime-deadline-ms"]),
             found.get("lambda-runtime-invoked-function-arn"),
+            found.get("lambda-runtime-aws-tenant-id"),
         )
-        return Invocation(request_id, payload, context, found.get("lambda-runtime-trace-id"))
+        echo = [(INVOCATION_ID, found[INVOCATION_ID.lower()])] if INVOCATION_ID.lower() in found else []
+        return Invocation(request_id, payload, context, found.get("lambda-runtime-trace-id"), echo)
 
-    async def respond(self, request_id: str, payload: bytes) -> None:
+    async def respond(self, invocation: Invocation, payload: bytes) -> None:
         """Answer an invocation in one piece."""
-        await self._exchange("POST", f"/invocation/{request_id}/response", payload)
+        await self._exchange("POST", f"/invocation/{invocation.request_id}/response", payload, invocation.echo)
 
-    async def stream(self, request_id: str, gone: asyncio.Event) -> "ResponseStream":
+    async def stream(self, invocation: Invocation, gone: asyncio.Event) -> "ResponseStream":
         """Begin to answer an invocation piece by piece; `gone` is set when nobody reads the answer any more."""
         connection = await Connection.open(self._address)
         headers = [
@@ -98,13 +103,15 @@ class RuntimeApi:
             ("Transfer-Encoding", "chunked"),
             ("Content-Type", HTTP_RESPONSE),
             ("Trailer", f"{ERROR_TYPE}, {ERROR_BODY}"),
+            *invocation.echo,
         ]
-        await connection.send(self._request("POST", f"/invocation/{request_id}/response", headers))
+        await connection.send(self._request("POST", f"/invocation/{invocation.request_id}/response", headers))
         return ResponseStream(connection, gone)
 
-    async def fail(self, request_id: str, error: Exception) -> None:
+    async def fail(self, invocation: Invocation, error: Exception) -> None:
         """Answer an invocation with an error."""
-        await self._tell(f"/invocation/{request_id}/error", error, type(error).__name__)
+        path = f"/invocation/{invocation.request_id}/error"
+        await self._tell(path, error, type(error).__name__, invocation.echo)
 
     async def fail_init(self, error: Exception, kind: str | None = None) -> None:
         """Say that the function cannot be initialised; the process should end then."""
@@ -118,8 +125,8 @@ class RuntimeApi:
         """Say that the restored function cannot go on; the process should end then."""
         await self._tell("/restore/error", error, "Runtime.AfterRestoreError")
 
-    async def _tell(self, path: str, error: Exception, kind: str) -> None:
-        await self._exchange("POST", path, json.dumps(error_document(error)).encode(), [(ERROR_TYPE, kind)])
+    async def _tell(self, path: str, error: Exception, kind: str, echo: Headers = ()) -> None:
+        await self._exchange("POST", path, json.dumps(error_document(error)).encode(), [(ERROR_TYPE, kind), *echo])
 
     async def _exchange(
         self, method: str, path: str, body: bytes = b"", headers: Headers = ()

@@ -9,7 +9,7 @@ import json
 
 from mangum.types import ASGI, Message, Scope
 
-from handler.runtime.api import ResponseStream, RuntimeApi, report
+from handler.runtime.api import Invocation, ResponseStream, RuntimeApi, report
 from handler.runtime.http import prelude
 
 # The answer to a request on which the application failed before it had sent anything.
@@ -40,9 +40,9 @@ class CycleState(enum.Enum):
 class HttpCycle:
     """One request and its response; `run` it once."""
 
-    def __init__(self, api: RuntimeApi, request_id: str, scope: Scope, body: bytes) -> None:
+    def __init__(self, api: RuntimeApi, invocation: Invocation, scope: Scope, body: bytes) -> None:
         self._api = api
-        self._request_id = request_id
+        self._invocation = invocation
         self._scope = scope
         self._request: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
         self._gone = asyncio.Event()
@@ -87,7 +87,7 @@ class HttpCycle:
     async def _write(self, body: bytes) -> None:
         if self._stream is None:
             beginning = prelude(self._start["status"], self._start.get("headers", []))
-            self._stream = await self._api.stream(self._request_id, self._gone)
+            self._stream = await self._api.stream(self._invocation, self._gone)
             await self._stream.write(beginning)
         await self._stream.write(body)
 

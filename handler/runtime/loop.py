@@ -59,15 +59,15 @@ def _answer(
     request = http_request(event, invocation.context)
     if request is not None:
         scope, body = request
-        runner.run(HttpCycle(api, invocation.id, scope, body).run(application))
+        runner.run(HttpCycle(api, invocation, scope, body).run(application))
         return
     try:
         answer = json.dumps(handler(event, invocation.context)).encode()
     except Exception as error:  # noqa: BLE001 - whatever it is, the caller hears of it
         report("the event cannot be answered", error)
-        runner.run(api.fail(invocation.id, error))
+        runner.run(api.fail(invocation, error))
     else:
-        runner.run(api.respond(invocation.id, answer))
+        runner.run(api.respond(invocation, answer))
 
 
 def _sleep_in_a_snapshot(runner: asyncio.Runner, api: RuntimeApi) -> None:

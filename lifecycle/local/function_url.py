@@ -55,12 +55,13 @@ def event_of(scope: Scope, body: bytes) -> dict[str, Any]:
     for name, value in Headers(scope=scope).items():
         headers[name] = f"{headers[name]},{value}" if name in headers else value
     cookies = [cookie.strip() for cookie in headers.pop("cookie", "").split(";") if cookie.strip()]
+    path = scope["raw_path"].decode("ascii")
     name = "local.lambda-url.us-east-1.on.aws"
     now = time.time()
     return {
         "version": "2.0",
         "routeKey": "$default",
-        "rawPath": scope["path"],
+        "rawPath": path,
         "rawQueryString": scope["query_string"].decode("ascii"),
         "cookies": cookies,
         "headers": {**headers, "x-forwarded-proto": scope["scheme"]},
@@ -71,7 +72,7 @@ def event_of(scope: Scope, body: bytes) -> dict[str, Any]:
             "domainPrefix": "local",
             "http": {
                 "method": scope["method"],
-                "path": scope["path"],
+                "path": path,
                 "protocol": "HTTP/1.1",
                 "sourceIp": HOST,
                 "userAgent": headers.get("user-agent", ""),

@@ -175,6 +175,7 @@ class LocalRuntimeApi:
         self._running[invocation.id] = invocation
         headers = [
             ("Lambda-Runtime-Aws-Request-Id", invocation.id),
+            ("Lambda-Runtime-Invocation-Id", f"try-1-of-{invocation.id}"),
             ("Lambda-Runtime-Deadline-Ms", str(int(invocation.deadline * 1000))),
             ("Lambda-Runtime-Invoked-Function-Arn", _ARN),
             ("Lambda-Runtime-Trace-Id", f"Root=1-{invocation.id[:8]}-{invocation.id.replace('-', '')[8:]};Sampled=0"),

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from mangum.types import ASGI, Message, Receive, Scope, Send
 
+from handler.runtime.api import Invocation, RuntimeApi, RuntimeApiError
 from handler.runtime.cycle import FAILURE_BODY
 from lifecycle.local.runtime_api import LocalRuntimeApi, error_in
 from tests.runtimes import PATIENCE, answer, running, url_event
@@ -92,6 +93,7 @@ def test_a_response_as_lambda_wants_it() -> None:
             b"one, ",
             b"two",
         ]
+        assert invocation.headers["lambda-runtime-invocation-id"] == f"try-1-of-{invocation.id}"
         assert invocation.trailers == {}
 
     run(test())
@@ -259,6 +261,7 @@ def test_all_other_events_go_to_the_handler() -> None:
                 invocation = api.invoke(event)
                 assert json.loads(await invocation.body()) == {"id": invocation.id, "event": event}
                 assert invocation.kind == "response"
+                assert invocation.headers["lambda-runtime-invocation-id"] == f"try-1-of-{invocation.id}"
                 assert "lambda-runtime-function-response-mode" not in invocation.headers
 
     run(test())
@@ -283,6 +286,7 @@ def test_what_the_handler_cannot_answer_is_an_error(result: Any, kind: str, mess
                 invocation = api.invoke({"prompt": "the sea"})
                 error = json.loads(await invocation.body())
                 assert invocation.kind == "error"
+                assert invocation.headers["lambda-runtime-invocation-id"] == f"try-1-of-{invocation.id}"
                 assert invocation.headers["lambda-runtime-function-error-type"] == kind
                 assert (error["errorType"], error["errorMessage"]) == (kind, message)
 
@@ -299,11 +303,9 @@ def test_without_a_handler_they_are_errors() -> None:
 
 
 def test_the_stand_in_refuses_what_it_did_not_ask_for() -> None:
-    from handler.runtime.api import RuntimeApi, RuntimeApiError
-
     async def test() -> None:
         async with LocalRuntimeApi() as api:
             with pytest.raises(RuntimeApiError, match="Lambda answered 403"):
-                await RuntimeApi(api.address).respond("unknown", b"{}")
+                await RuntimeApi(api.address).respond(Invocation("unknown", b"{}", None, None, []), b"{}")
 
     run(test())
