@@ -12,7 +12,8 @@ from typing import Any
 from mangum.types import ASGI
 
 from handler.runtime.loop import Handler, no_handler, serve
-from lifecycle.local.runtime_api import LocalInvocation, LocalRuntimeApi
+from lifecycle.local.invocation import LocalInvocation
+from lifecycle.local.runtime_api import LocalRuntimeApi
 
 PATIENCE = 30.0  # how long a failing test takes
 
@@ -30,8 +31,11 @@ async def running(application: ASGI, handler: Handler = no_handler) -> AsyncIter
     async with LocalRuntimeApi() as api:
         thread = threading.Thread(target=run, args=[api.address])
         thread.start()
-        yield api
-    await asyncio.to_thread(thread.join, PATIENCE)
+        try:
+            yield api
+        finally:
+            await api.hang_up()
+            await asyncio.to_thread(thread.join, PATIENCE)
     assert not thread.is_alive()
 
 

@@ -20,6 +20,9 @@ from handler.runtime.connection import Connection, Headers
 
 logger = logging.getLogger(__name__)
 
+# An error is told in headers, too, which have no room for more.
+_FRAMES = 10
+
 _ROOT = "/2018-06-01/runtime"
 
 INVOCATION_ID = "Lambda-Runtime-Invocation-Id"
@@ -58,7 +61,7 @@ def error_document(error: BaseException) -> dict[str, Any]:
     return {
         "errorMessage": str(error),
         "errorType": type(error).__name__,
-        "stackTrace": traceback.format_tb(error.__traceback__),
+        "stackTrace": traceback.format_tb(error.__traceback__, limit=-_FRAMES),
     }
 
 

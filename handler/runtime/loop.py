@@ -55,17 +55,16 @@ def _answer(
     os.environ.pop("_X_AMZN_TRACE_ID", None)
     if invocation.trace_id is not None:
         os.environ["_X_AMZN_TRACE_ID"] = invocation.trace_id
-    event = json.loads(invocation.payload)
-    request = http_request(event, invocation.context)
-    if request is not None:
-        scope, body = request
-        runner.run(HttpCycle(api, invocation, scope, body).run(application))
-        return
     try:
-        answer = json.dumps(handler(event, invocation.context)).encode()
+        event = json.loads(invocation.payload)
+        request = http_request(event, invocation.context)
+        answer = b"" if request else json.dumps(handler(event, invocation.context)).encode()
     except Exception as error:  # noqa: BLE001 - whatever it is, the caller hears of it
         report("the event cannot be answered", error)
         runner.run(api.fail(invocation, error))
+        return
+    if request:
+        runner.run(HttpCycle(api, invocation, *request).run(application))
     else:
         runner.run(api.respond(invocation, answer))
 

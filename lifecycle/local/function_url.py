@@ -20,8 +20,9 @@ import uvicorn
 from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
+from lifecycle.local.invocation import Chunk, LocalInvocation
 from lifecycle.local.invoke import STREAMING
-from lifecycle.local.runtime_api import LocalInvocation, LocalRuntimeApi
+from lifecycle.local.runtime_api import LocalRuntimeApi
 
 HOST = "127.0.0.1"
 
@@ -150,7 +151,7 @@ async def _pass_on(invocation: LocalInvocation, send: Send) -> None:
     await send({"type": "http.response.body", "body": b""})
 
 
-async def _beginning(chunks: AsyncIterator[Any]) -> tuple[dict[str, Any] | None, bytes]:
+async def _beginning(chunks: AsyncIterator[Chunk]) -> tuple[dict[str, Any] | None, bytes]:
     """The prelude, and what has come of the body with it; no prelude if the answer ends before."""
     received = b""
     async for chunk in chunks:

@@ -14,7 +14,8 @@ from mangum.types import ASGI, Message, Receive, Scope, Send
 
 from handler.runtime.api import Invocation, RuntimeApi, RuntimeApiError
 from handler.runtime.cycle import FAILURE_BODY
-from lifecycle.local.runtime_api import LocalRuntimeApi, error_in
+from lifecycle.local.invocation import error_in
+from lifecycle.local.runtime_api import LocalRuntimeApi
 from tests.runtimes import PATIENCE, answer, running, url_event
 
 START: Message = {"type": "http.response.start", "status": 200, "headers": []}

@@ -25,7 +25,7 @@ def send() -> Iterator[Send]:
     with embedded_cloud() as cloud:
         model = publish_source("demo", cloud.store, Console(quiet=True))
         with emulated_function(cloud.environment(model), STREAMING) as address:
-            yield lambda event: invoke(address, json.dumps(event).encode())
+            yield lambda event: invoke(address, event if isinstance(event, bytes) else json.dumps(event).encode())
 
 
 def golden(name: str) -> Any:
@@ -80,6 +80,7 @@ def test_other_events_are_answered_in_one_piece(send: Send) -> None:
     [
         (golden("unknown-kinesis"), "UnknownEventError", "Recognised are: HTTP"),
         ({"version": "2.0", "requestContext": {}}, "InvalidRequestError", "lacks a part Mangum needs: 'http'"),
+        (b"no JSON", "JSONDecodeError", "Expecting value"),
     ],
 )
 def test_what_cannot_be_answered_is_a_typed_error(send: Send, event: Any, kind: str, message: str) -> None:

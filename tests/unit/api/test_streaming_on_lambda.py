@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lifecycle.local.runtime_api import LocalInvocation
+from lifecycle.local.invocation import LocalInvocation
 from tests.exchanges import events_of
 from tests.fake_engine import FakeEngine, continuation
 from tests.models import tiny_tokenizer
