@@ -10,6 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 AuthMode = Literal["api-key", "jwt", "iam", "none"]
 EngineName = Literal["auto", "native", "reference"]
 
+_AUDIENCES = r"^([^,\s]+(,[^,\s]+)*)?$"
+
 # Whatever is not this machine itself is asked for its keys with encryption only.
 _ISSUER = r"^$|^https://[^\s/]|^http://(127\.0\.0\.1|localhost)(:\d+)?(/|$)"
 
@@ -40,7 +42,9 @@ class Settings(BaseModel):
         description="With AUTH_MODE=jwt, the issuer whose tokens are checked here where no gateway has done it; "
         "without one, only a gateway's verdict counts.",
     )
-    jwt_audience: str = Field("", description="The audiences of which a token must name one, separated by commas.")
+    jwt_audience: str = Field(
+        "", pattern=_AUDIENCES, description="The audiences of which a token must name one, separated by commas."
+    )
     max_prompt_tokens: int = Field(
         1024, ge=1, description="A longer prompt is refused with 400 `context_length_exceeded`."
     )

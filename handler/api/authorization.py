@@ -109,9 +109,8 @@ def authorized_by_iam(scope: Scope) -> str:
     A REST API says so in another place than an HTTP API and a function URL, and there says of everybody else where they
     come from.
     """
-    caller = _mapping(_verdict(scope, "authorizer").get("iam")).get("userArn") or _verdict(scope, "identity").get(
-        "userArn"
-    )
+    signed = _mapping(_verdict(scope, "authorizer").get("iam"))
+    caller = signed.get("userArn") or _verdict(scope, "identity").get("userArn")
     if not caller:
         raise AuthenticationError("A request signed with AWS credentials is required, verified by the API.")
     return f"iam:{caller}"

@@ -49,6 +49,7 @@ def test_defaults(environment: pytest.MonkeyPatch) -> None:
         ("JWT_ISSUER", "https://issuer.example", "JWT_ISSUER needs JWT_AUDIENCE"),
         ("JWT_ISSUER", "http://issuer.example", "jwt_issuer\n  String should match pattern"),
         ("JWT_ISSUER", "http://localhost.example", "jwt_issuer\n  String should match pattern"),
+        ("JWT_AUDIENCE", "text,", "jwt_audience\n  String should match pattern"),
         ("JWT_ISSUER", "file:///etc/keys", "jwt_issuer\n  String should match pattern"),
     ],
 )
