@@ -69,7 +69,6 @@ def test_a_good_token_is_let_in(issuer: LocalIssuer, verifier: TokenVerifier, al
         {"aud": "other"},
         {"aud": ["nobody", AUDIENCE]},
         {"aud": None, "client_id": AUDIENCE},  # Cognito's access tokens
-        {"exp": time.time() - 10, "nbf": time.time() + 10},  # clocks differ
     ],
 )
 def test_so_is_what_the_gateway_would_let_in(
@@ -78,13 +77,18 @@ def test_so_is_what_the_gateway_would_let_in(
     assert verifier.verify(issuer.token(**changes))["iss"] == issuer.url
 
 
+def test_clocks_may_differ_a_little(issuer: LocalIssuer, verifier: TokenVerifier) -> None:
+    now = time.time()
+    assert verifier.verify(issuer.token(exp=now - 10, nbf=now + 10))
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"exp": time.time() - 60}, "The token has expired."),
         ({"exp": None}, 'The token is not valid: Token is missing the "exp" claim.'),
         ({"exp": "soon"}, "The token is not valid: Expiration Time claim (exp) must be an integer.."),
-        ({"nbf": time.time() + 100}, "The token is not valid: The token is not yet valid (nbf)."),
+        ({"nbf": time.time() + 10_000}, "The token is not valid: The token is not yet valid (nbf)."),
         ({"iss": "https://other.example"}, "The token is not valid: Invalid issuer."),
         ({"iss": None}, 'The token is not valid: Token is missing the "iss" claim.'),
         ({"aud": "stranger"}, "The token is not valid: it is meant for another audience."),
