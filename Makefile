@@ -48,6 +48,9 @@ $(TOOLS): .venv-%/.ready: requirements/%.txt
 run: setup ## serve MODEL=gpt2|demo|FOLDER on http://127.0.0.1:PORT
 	@$(BIN)/python -m lifecycle.local serve --model "$(MODEL)" --port $(PORT)
 
+run-stream: setup ## serve MODEL as its Lambda function does, streaming through our own runtime, on http://127.0.0.1:PORT
+	@$(BIN)/python -m lifecycle.local stream --model "$(MODEL)" --port $(PORT)
+
 test: setup .venv-sam/.ready ## run all tests that need no container engine
 	@$(BIN)/pytest --numprocesses auto --dist loadfile --cov --cov-report=term:skip-covered
 
@@ -132,6 +135,9 @@ bench-drafting: setup ## measure what drafts win and cost, on the demo model
 
 bench-coldstart: setup .venv-sam/.ready ## measure cold starts beside the program of the tutorials, ROUNDS times (needs nginx, curl and root)
 	@$(BIN)/python -m bench.coldstart $(if $(ROUNDS),--rounds "$(ROUNDS)")
+
+bench-streaming: setup ## measure what the path through Lambda's runtime adds to a token, beside uvicorn, ROUNDS times
+	@$(BIN)/python -m bench.streaming $(if $(ROUNDS),--rounds "$(ROUNDS)")
 
 bench-quality: setup ## measure what quantizing costs the demo model on TEXT=FILE, beside llama.cpp
 	@$(BIN)/python -m bench.quality "$(TEXT)"

@@ -31,7 +31,10 @@ from handler.runtime.snapshot import SnapshotHooks  # noqa: E402
 
 cold_start.reached("imports")
 
-ADAPTERS = event_adapters(create_app(settings(), loading), loading, settings())
+app = create_app(settings(), loading)
+"""What answers HTTP: here through Mangum, or streaming, see `handler.runtime`."""
+
+ADAPTERS = event_adapters(app, loading, settings())
 
 checks_keys = settings().auth_mode == "api-key"
 SnapshotHooks(loading, checks_keys=checks_keys).register()

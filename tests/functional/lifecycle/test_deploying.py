@@ -42,6 +42,7 @@ TEMPLATE = {
     },
     "Outputs": {
         "ApiUrl": {"Value": "https://api.example"},
+        "StreamUrl": {"Value": "https://stream.example/"},
         "ModelsBucket": {"Value": {"Ref": "Bucket"}},
         "ResultsBucket": {"Value": {"Ref": "Results"}},
         "KeysTable": {"Value": {"Ref": "Table"}},
@@ -96,6 +97,7 @@ def test_first_deployment_comes_before_the_model_and_makes_a_key() -> None:
     store = WritableStore(s3_client(), deployed.models_bucket)
     assert store.aliases("demo")["live"].version == store.versions("demo")[0]
     assert deployed.api_url == "https://api.example"
+    assert deployed.stream_url == "https://stream.example/"
     assert deployed.new_key is not None
     assert [key.label for key in KeyRegistry(deployed.keys_table).list()] == ["made by the first deployment"]
 
