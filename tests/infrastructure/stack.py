@@ -162,6 +162,7 @@ def _decided(template: dict[str, Any], parameters: dict[str, Any]) -> Stack:
     nested = {
         name: _decided(each, {key: _known(value, parameters) for key, value in given[name].items()})
         for name, each in inner.items()
+        if name in given
     }
     return Stack(template, parameters, nested)
 

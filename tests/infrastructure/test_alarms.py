@@ -72,7 +72,9 @@ def test_a_function_that_should_end_in_time_is_watched_by_its_own_timeout(operat
     assert watching["ApiFunctionAlarms"].parameters["Timeout"] == operated_stack.parameters["Timeout"]
     worker = operated_stack.properties("WorkerFunction")
     assert watching["WorkerFunctionAlarms"].parameters["Timeout"] == worker["Timeout"]
-    assert watched(operated_stack, "AWS/Lambda", "Duration") == {"ApiFunction"}
+    stream = operated_stack.properties("StreamFunction")
+    assert watching["StreamFunctionAlarms"].parameters["Timeout"] == stream["Timeout"]
+    assert watched(operated_stack, "AWS/Lambda", "Duration") == {"ApiFunction", "StreamFunction"}
     # Milliseconds by a hundredth of the timeout in milliseconds.
     duration = watching["ApiFunctionAlarms"].properties("FunctionDuration")
     assert duration["Metrics"][0]["Expression"] == {"Fn::Sub": "duration / (10 * ${Timeout})"}
