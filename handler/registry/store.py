@@ -45,10 +45,7 @@ class ModelStore:
         """
         key = names.alias_key(name, alias)
         data, etag = self._reader.read(key)
-        version = data.decode("utf-8", "replace").strip()
-        if not names.is_version(version):
-            raise CorruptModelError(f"s3://{self.bucket}/{key} must hold a version, not {version!r:.100}")
-        return AliasState(version, etag)
+        return AliasState(version_in(data, f"s3://{self.bucket}/{key}"), etag)
 
     def manifest(self, name: str, version: str) -> Manifest:
         """The manifest of a published version.
@@ -67,3 +64,19 @@ class ModelStore:
             found = f"{manifest.name} {manifest.version}"
             raise CorruptModelError(f"s3://{self.bucket}/{key} describes {found}, not {name} {version}")
         return manifest
+
+
+def version_in(alias: bytes, where: str) -> str:
+    """The version an alias points to: its first line. What follows tells how it came to, which is nothing to a reader.
+
+    Args:
+        alias: what the alias holds.
+        where: its address, for the error.
+
+    Raises:
+        CorruptModelError: it holds something other than a version.
+    """
+    version = alias.decode("utf-8", "replace").partition("\n")[0].strip()
+    if not names.is_version(version):
+        raise CorruptModelError(f"{where} must hold a version, not {version!r:.100}")
+    return version

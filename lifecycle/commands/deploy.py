@@ -21,6 +21,9 @@ def deploy(
             "--set", metavar="NAME=VALUE", help="A parameter of template.yaml. Repeatable; others stay as they are."
         ),
     ] = None,
+    force: Annotated[
+        bool, Option("--force", help="Make the model live even if the gate of `lifecycle promote` refuses.")
+    ] = False,
 ) -> None:
     """Build the image, deploy the stack, and publish and promote the model into its bucket.
 
@@ -37,7 +40,7 @@ def deploy(
     console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
     folder = packed_folder(checkpoint_folder(source, console), console)
     console.print(f"Deploying the stack {stack} with the model {folder.name} into the account {account}.")
-    deployed = run(Sam(), stack, folder, parameters)
+    deployed = run(Sam(), stack, folder, parameters, force=force)
     if deployed.new_key:
         console.print("The first API key follows; it cannot be shown again.")
         typer.echo(deployed.new_key)
