@@ -1,7 +1,9 @@
 """What routes are given: deadline, cancellation, the service once the model is loaded, and what is kept in S3."""
 
+import json
 import threading
-from typing import Annotated
+from contextlib import suppress
+from typing import TYPE_CHECKING, Annotated
 
 from fastapi import Depends, Request
 
@@ -12,6 +14,9 @@ from handler.deadline import deadline_of
 from handler.errors import UnknownModelError
 from handler.files import Files
 from handler.service import TextService
+
+if TYPE_CHECKING:
+    from handler.loading import ModelLoading
 
 
 def _deadline(request: Request) -> float | None:
@@ -29,8 +34,25 @@ def _cancellation(request: Request) -> Cancellation:
 ClientGone = Annotated[Cancellation, Depends(_cancellation)]
 
 
-def _service(request: Request, deadline: Deadline) -> TextService:
-    service: TextService = request.app.state.loading.wait(deadline)
+async def _asked_for(request: Request) -> str | None:
+    """The model that a request names in its path or its body, if it does; that it may is the routes' to check.
+
+    Where there is only one, nobody looks: FastAPI reads the body for the route, which holds the name against it.
+    """
+    if not request.app.state.several_models:
+        return None
+    named: object = request.path_params.get("model")
+    if named is None:
+        with suppress(ValueError, RecursionError):
+            body = json.loads(await request.body())
+            named = body.get("model") if isinstance(body, dict) else None
+    return named if isinstance(named, str) else None
+
+
+def _service(request: Request, deadline: Deadline, model: Annotated[str | None, Depends(_asked_for)]) -> TextService:
+    loading: ModelLoading = request.app.state.loading
+    service = loading.wait(deadline, model, getattr(request.state, "request_id", ""))
+    request.state.model_version = service.model.version
     return service
 
 

@@ -87,6 +87,35 @@ class ModelSource:
             ).run(_RemoteChunks(reader, manifest))
         return LoadedModel(manifest, files, state)
 
+    def manifest(self) -> Manifest:
+        """The manifest of the version that the alias points to.
+
+        Raises:
+            RegistryError: as `load` raises them.
+        """
+        with Bucket.from_environment(self.bucket).open() as reader:
+            store = ModelStore(reader)
+
+            def attempt() -> Manifest:
+                return store.manifest(self.name, store.alias(self.name, self.alias).version)
+
+            return persistently(attempt, time.sleep)
+
+    def moved_to(self, state: AliasState) -> Manifest | None:
+        """The version that the alias points to now, or None if it is still the one it pointed to then.
+
+        It is asked once: whoever follows an alias asks again before long.
+
+        Raises:
+            RegistryError: as `load` raises them.
+        """
+        with Bucket.from_environment(self.bucket).open() as reader:
+            if reader.is_unchanged(alias_key(self.name, self.alias), state.etag):
+                return None
+            store = ModelStore(reader)
+            now = store.alias(self.name, self.alias)
+            return None if now.version == state.version else store.manifest(self.name, now.version)
+
     def keep(self, model: LoadedModel) -> bool:
         """Leave a copy for the next process on this machine; False where that cannot be."""
         return self.cache is not None and self.cache.keep(

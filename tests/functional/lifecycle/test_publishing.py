@@ -107,8 +107,9 @@ def test_an_upload_in_parts_goes_on_where_it_broke_off(store: WritableStore, lar
     with pytest.raises(InterruptedPublisherError):
         publish(large.folder, meddled(store, "complete_multipart_upload", 1, interrupt), "large")
     (upload,) = store.client.list_multipart_uploads(Bucket=store.bucket)["Uploads"]
-    damaged = {"Key": upload["Key"], "UploadId": upload["UploadId"], "PartNumber": 2}
-    store.client.upload_part(Bucket=store.bucket, **damaged, Body=bytes(CHUNK_SIZE))
+    store.client.upload_part(
+        Bucket=store.bucket, Key=upload["Key"], UploadId=upload["UploadId"], PartNumber=2, Body=bytes(CHUNK_SIZE)
+    )
 
     sent: list[int] = []
     manifest = publish(large.folder, meddled(store, "upload_part", None, lambda: sent.append(1)), "large")
