@@ -4,6 +4,7 @@ Only what the reading itself needs is imported here, and the environment is read
 by the settings, which are looked at meanwhile.
 """
 
+import hashlib
 import os
 import threading
 from collections.abc import Mapping
@@ -33,7 +34,8 @@ class Fetching:
         """Nothing is read yet.
 
         Args:
-            environment: `MODELS_BUCKET`, `MODEL_NAME`, `MODEL_ALIAS` and `CACHE_MB`, as `Settings` has them.
+            environment: `MODELS_BUCKET`, `MODEL_NAME`, `MODEL_ALIAS`, `MODEL_PUBLIC_KEY` and `CACHE_MB`, as `Settings`
+                has them.
             cold_start: told how far it has come.
         """
         self._source = ModelSource(
@@ -41,6 +43,7 @@ class Fetching:
             environment.get("MODEL_NAME", ""),
             environment.get("MODEL_ALIAS", "live"),
             _cache(environment),
+            environment.get("MODEL_PUBLIC_KEY", ""),
         )
         self._cold_start = cold_start
         self._started: Future[LoadedModel] | None = None
@@ -117,4 +120,7 @@ def _cache(environment: Mapping[str, str]) -> LocalCache | None:
         or environment.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start"
     ):
         return None
-    return LocalCache(Path(environment.get("TMPDIR", "/tmp")) / CACHE_FOLDER, int(megabytes) * 1_000_000)  # noqa: S108
+    folder = CACHE_FOLDER
+    if key := environment.get("MODEL_PUBLIC_KEY"):
+        folder += f"-{hashlib.sha256(key.encode()).hexdigest()[:16]}"  # what was kept without this key was not checked
+    return LocalCache(Path(environment.get("TMPDIR", "/tmp")) / folder, int(megabytes) * 1_000_000)  # noqa: S108

@@ -26,6 +26,10 @@ class Settings(BaseModel):
     )
     model_name: str = Field(description="The model to serve, as the registry knows it.")
     model_alias: str = Field("live", description="The alias whose version is served.")
+    model_public_key: str = Field(
+        "",
+        description="The public key, PEM or its base64 part, that manifests must be signed by; empty serves any.",
+    )
     models: str = Field(
         "",
         pattern=rf"^({_NAME}(,{_NAME})*)?$",

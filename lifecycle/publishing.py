@@ -15,6 +15,7 @@ from handler.registry.names import CHUNK_SIZE, MANIFEST, file_key
 from lifecycle.checkpoint import Checkpoint, Provenance, read_checkpoint
 from lifecycle.evaluations import attach, evaluation_of
 from lifecycle.quality import passed_evaluation
+from lifecycle.signing import sign
 from lifecycle.store import WritableStore
 from lifecycle.uploading import Progress, put, upload_if_absent
 
@@ -30,6 +31,7 @@ def publish(
     progress: Progress = no_progress,
     *,
     max_perplexity_rise: float | None = None,
+    sign_with: str | None = None,
 ) -> Manifest:
     """Publish a checkpoint folder; the same content is the same version however often and by whomever it is published.
 
@@ -40,6 +42,7 @@ def publish(
         progress: told of the progress; from several threads.
         max_perplexity_rise: how much quantizing may have cost, as a share of the perplexity; by default
             `quality.MAX_PERPLEXITY_RISE`. What it was held to stays in the manifest.
+        sign_with: the ARN of a key of KMS to sign the manifest with.
 
     Returns:
         The version's manifest: the one that is in the registry, where somebody else's was there first.
@@ -50,12 +53,13 @@ def publish(
         UnsupportedModelError: something about the model is not implemented.
         QualityError: the weights are quantized, and lost too much by it, or nobody knows how much; or the folder's
             evaluation is one of other bytes.
-        RegistryError: the bucket does not do as it should, as `s3.translated` lists it.
+        ConflictError: it is to be signed, but was published before with a manifest that says something else.
+        RegistryError: the bucket does not do as it should, as `s3.translated` lists it, or the key.
     """
     checkpoint = read_checkpoint(folder)
     files = describe_files(checkpoint, progress)
     evaluation = passed_evaluation(checkpoint, files, max_perplexity_rise)
-    manifest = _manifest(replace(checkpoint.provenance, evaluation=evaluation), checkpoint, name, files)
+    ours = manifest = _manifest(replace(checkpoint.provenance, evaluation=evaluation), checkpoint, name, files)
     evaluated = evaluation_of(folder, manifest.version)
     for file in files:
         upload_if_absent(store, manifest, file, folder, progress)
@@ -64,6 +68,8 @@ def publish(
     except ConflictError:
         # Somebody published the same content before or just now. Theirs is the version's manifest.
         manifest = store.manifest(name, manifest.version)
+    if sign_with is not None:
+        sign(store, ours, sign_with)
     if evaluated is not None:
         attach(store, manifest, evaluated)
     return manifest

@@ -85,6 +85,9 @@ def publish(
             " 0.05 for 4; any other limit is noted in the manifest."
         ),
     ] = None,
+    sign_with: Annotated[
+        str | None, Option(metavar="KEY_ARN", help="Asymmetric key of AWS KMS to sign the manifest with.")
+    ] = None,
 ) -> None:
     """Publish a checkpoint folder as an immutable version, and print that version.
 
@@ -105,6 +108,7 @@ def publish(
             name,
             lambda what, size: bars.advance(tasks[what], size),
             max_perplexity_rise=max_perplexity_rise,
+            sign_with=sign_with,
         )
     print(manifest.version)  # noqa: T201 (the one word a script reads)
 

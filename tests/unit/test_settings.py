@@ -23,6 +23,7 @@ def test_defaults(environment: pytest.MonkeyPatch) -> None:
         "results_bucket": "",
         "model_name": "gpt2",
         "model_alias": "live",
+        "model_public_key": "",
         "models": "",
         "canary_percent": 0,
         "refresh_seconds": 60,
