@@ -71,7 +71,7 @@ def promote(
     )
 
 
-def rollback(store: WritableStore, name: str, alias: str, *, why: str = "", action: Action = "rollback") -> Move:
+def rollback(store: WritableStore, name: str, alias: str, *, why: str = "") -> Move:
     """Move an alias back onto the version that was promoted before the one it points to.
 
     Raises:
@@ -87,7 +87,7 @@ def rollback(store: WritableStore, name: str, alias: str, *, why: str = "", acti
     if version is None:
         raise InvalidRequestError(f"{alias} of {name} points to {current.version}, and nothing was promoted before")
     check_complete(store, name, version)
-    return _move(store, name, alias, version, current=current, action=action, why=why)
+    return _move(store, name, alias, version, current=current, action="rollback", why=why)
 
 
 def check_complete(store: WritableStore, name: str, version: str) -> None:

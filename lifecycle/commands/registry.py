@@ -8,6 +8,7 @@ from rich.table import Column, Table
 from rich.text import Text
 from typer import Argument, Option
 
+from handler.errors import InvalidRequestError
 from lifecycle.commands.bucket import Bucket, open_store
 
 if TYPE_CHECKING:
@@ -33,18 +34,36 @@ def promote(
     force: Annotated[
         bool, Option("--force", help="Move the alias even if the version was not evaluated or is worse; noted.")
     ] = False,
+    wait: Annotated[
+        str | None, Option(metavar="URL", help="Address of the service: wait until the version answers there.")
+    ] = None,
+    alarm: Annotated[
+        list[str] | None,
+        Option(help="With --wait: CloudWatch alarm that takes the alias back if it fires in time. Repeatable."),
+    ] = None,
+    seconds: Annotated[float, Option(min=1, help="How long to wait; with alarms, to watch them.")] = 600,
 ) -> None:
     """Move an alias onto a published version; running environments follow it, and new ones load it.
 
     The version must have been evaluated, and must be no worse than the live one on the texts both were evaluated on.
     """
     from lifecycle.promoting import promote as run  # noqa: PLC0415
+    from lifecycle.watching import Watch  # noqa: PLC0415
 
-    move = run(open_store(bucket), name, version, alias, why=why, max_rise=max_perplexity_rise, force=force)
+    store = open_store(bucket)
+    if alarm and wait is None:
+        raise InvalidRequestError("alarm needs --wait, the address at which the version arrives", param="alarm")
+    watch = None if wait is None else Watch(wait, alarm or (), seconds)
+    if watch is not None:
+        watch.check()
+    move = run(store, name, version, alias, why=why, max_rise=max_perplexity_rise, force=force)
     if move is None:
         _say(f"{alias} of {name} points to {version} already")
-    else:
-        _say_moved(name, alias, move)
+        return
+    _say_moved(name, alias, move)
+    if watch is not None:
+        watch.until_arrived(store, name, alias, move, lambda now: _say(f"{wait} answers with {now or 'no version'}"))
+        _say(f"{version} has arrived")
 
 
 def rollback(name: Name, *, alias: Alias = "live", bucket: Bucket, why: Why = "") -> None:

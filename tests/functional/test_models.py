@@ -27,8 +27,10 @@ from handler.registry.manifest import Manifest
 from handler.registry.names import alias_key, file_key
 from handler.service import TextService
 from handler.stages import ColdStart
+from lifecycle.promoting import promote
 from lifecycle.store import WritableStore
-from tests.contract.test_uvicorn import wait_until
+from lifecycle.watching import Watch
+from tests.contract.test_uvicorn import served, wait_until
 from tests.fake_engine import FakeEngine
 from tests.manifests import put_version
 from tests.models import tiny_tokenizer
@@ -223,6 +225,23 @@ def test_a_share_of_the_requests_goes_to_the_canary_once_it_is_there(store: Writ
     answered = {caller: process.version(caller=caller) for caller in callers}
     assert [caller for caller, version in answered.items() if version == canary.version] == chosen
     assert process.version() == live.version  # nobody's request in particular
+
+
+def test_a_promotion_reaches_a_running_server_and_whoever_waits_for_it(store: WritableStore) -> None:
+    published(store, 1)
+    second = published(store, 2, alias="next")
+    process = Process()
+    with served(create_app(process.settings, process.models)) as client:
+        address = str(client.base_url).removesuffix("/v1/")
+        move = promote(store, "tiny", second.version, "live", force=True)
+        assert move is not None
+        told: list[str | None] = []
+        Watch(address, seconds=30, sleep=lambda _: time.sleep(0.01)).until_arrived(
+            store, "tiny", "live", move, told.append
+        )
+        assert told[-1] == second.version
+        answer = client.completions.create(model="tiny", prompt="She", max_tokens=1)
+        assert answer.system_fingerprint == f"{second.version}-fake"
 
 
 def test_without_a_canary_everything_is_answered_by_what_is_live(store: WritableStore) -> None:
