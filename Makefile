@@ -97,7 +97,7 @@ sam-api: setup sam-build ## serve the HTTP API in front of the function in its c
 	@$(BIN)/python -m lifecycle.local sam-api --model demo --port $(PORT)
 
 deploy: setup .venv-sam/.ready ## deploy the stack to your AWS account, with MODEL live in it
-	@$(BIN)/lifecycle deploy "$(MODEL)" --stack "$(STACK)" $(foreach setting,$(SET),--set $(setting))
+	@$(BIN)/lifecycle deploy "$(MODEL)" --stack "$(STACK)" $(foreach setting,$(SET),--set $(setting)) $(if $(SIGN_WITH),--sign-with "$(SIGN_WITH)")
 
 bench-engine: setup ## measure the engine beside the baseline and peers, ROUNDS times (peers are compiled once, which takes long)
 	@$(BIN)/python -m bench.engine $(if $(ROUNDS),--rounds "$(ROUNDS)") $(if $(SUBJECTS),--subjects "$(SUBJECTS)")

@@ -197,6 +197,7 @@ def move_alias(
                 f" {before or 'nothing'} to {version}; nothing was changed. Look where it points"
                 f" now, and {action} again if it still should move"
             ) from error
+        return now.move or move
     return move
 
 

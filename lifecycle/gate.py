@@ -72,5 +72,5 @@ def _first(manifest: Manifest, own: dict[str, Measured]) -> Verdict:
         return Verdict(passed=True, words=f"the first version; perplexity per word {listed}")
     figures = manifest.evaluation.get(QUANTIZATION)
     if isinstance(figures, dict) and isinstance(rise := figures.get("perplexity_rise"), float | int):
-        return Verdict(passed=True, words=f"the first version; quantizing raised its perplexity by {rise:.2%}")
+        return Verdict(passed=True, words=f"the first version; quantizing changed its perplexity by {rise:+.2%}")
     return Verdict(passed=False, words=f"nobody evaluated {manifest.version}: {_EVALUATE}")

@@ -2,6 +2,8 @@
 
 import base64
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Final
 
@@ -48,17 +50,41 @@ def sign(store: WritableStore, ours: Manifest, key_arn: str) -> None:
     put(store, where, _signature(key_arn, statement(ours.name, ours.version, data)), etag=etag)
 
 
+def public_key(key_arn: str) -> str:
+    """The public part of a key, in base64: what MODEL_PUBLIC_KEY takes.
+
+    Raises:
+        AccessDeniedError: the key may not be looked at, or does not exist.
+        InvalidRequestError: it is no key to sign with.
+    """
+    return base64.b64encode(_described(key_arn)["PublicKey"]).decode()
+
+
+def _described(key_arn: str) -> Any:
+    """What KMS says of a key that can sign."""
+    with _using(key_arn):
+        key: Any = boto3.client("kms").get_public_key(KeyId=key_arn)
+    if not set(ALGORITHMS) & set(key.get("SigningAlgorithms", ())):
+        raise InvalidRequestError(
+            f"sign-with: {key_arn} must be a key that can do one of {', '.join(ALGORITHMS)}", param="sign-with"
+        )
+    return key
+
+
 def _signature(key_arn: str, message: bytes) -> bytes:
-    try:
-        kms: Any = boto3.client("kms")
-        offered = kms.get_public_key(KeyId=key_arn).get("SigningAlgorithms", ())
-        algorithm = next((each for each in ALGORITHMS if each in offered), None)
-        if algorithm is None:
-            raise InvalidRequestError(
-                f"sign-with: {key_arn} must be a key that can do one of {', '.join(ALGORITHMS)}", param="sign-with"
-            )
-        signed = kms.sign(KeyId=key_arn, Message=message, MessageType="RAW", SigningAlgorithm=algorithm)
-    except (ClientError, BotoCoreError) as error:
-        raise AccessDeniedError(f"sign-with: {key_arn} cannot be used: {error}") from error
+    offered = _described(key_arn)["SigningAlgorithms"]
+    algorithm = next(each for each in ALGORITHMS if each in offered)
+    with _using(key_arn):
+        signed: Any = boto3.client("kms").sign(
+            KeyId=key_arn, Message=message, MessageType="RAW", SigningAlgorithm=algorithm
+        )
     signature = base64.b64encode(signed["Signature"]).decode()
     return json.dumps({"key": signed["KeyId"], "algorithm": algorithm, "signature": signature}).encode()
+
+
+@contextmanager
+def _using(key_arn: str) -> Iterator[None]:
+    try:
+        yield
+    except (ClientError, BotoCoreError) as error:
+        raise AccessDeniedError(f"sign-with: {key_arn} cannot be used: {error}") from error

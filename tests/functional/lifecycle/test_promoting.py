@@ -1,6 +1,8 @@
 """Promoting and going back: past the gate or not, recorded, by two at the same time, and while versions are removed."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -158,6 +160,20 @@ def test_of_two_promoters_one_wins_and_the_other_hears_of_it(
     assert where(store) == {"live": versions[1]}
     assert history(store, "tiny", "live")[-1:] == moved  # and of the other's move there is no record
     assert len(history(store, "tiny", "live")) == 1 + before
+
+
+def test_many_promoters_at_once_leave_one_unbroken_history(store: WritableStore, versions: list[str]) -> None:
+    def run(number: int) -> None:
+        for turn in range(4):
+            with suppress(ConflictError):
+                promote(store, "tiny", versions[(number + turn) % 3], "live", why=f"{number}", force=True)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(run, range(4)))
+    moves = history(store, "tiny", "live")
+    assert [move.serial for move in moves] == list(range(1, len(moves) + 1))
+    assert [move.before for move in moves] == [None, *(move.version for move in moves[:-1])]
+    assert where(store) == {"live": moves[-1].version}
 
 
 def test_a_mover_who_dies_before_the_move_leaves_the_history_as_it_was(
