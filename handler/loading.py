@@ -14,6 +14,7 @@ do the same at a higher price: Lambda logs an exit as an error (Runtime.ExitErro
 
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -71,7 +72,7 @@ class ModelLoading:
         self._lock = threading.Lock()
         self._future: Future[TextService] | None = None
         self._failed_at = 0.0
-        self._look_at = 0.0  # on the clock of boot_time(), like what follows; no look is under way before it
+        self._look_at = 0.0  # when to look at the alias next, on the clock of boot_time()
         self._failures = 0
 
     def manifests(self, deadline: float | None) -> list[Manifest]:
@@ -184,8 +185,17 @@ class ModelLoading:
             future: Future[TextService] = Future()
             self._future = future
             old.retire()
-            del old  # and with it its memory
+            reference = weakref.ref(old)
+            del old
+            wait_until_gone(reference)
             self._run(future)
+
+
+def wait_until_gone(service: weakref.ref[TextService]) -> None:
+    """Wait until no request has a service any more, and its memory is free with it; not for ever."""
+    end = time.monotonic() + PATIENCE_SECONDS
+    while service() is not None and time.monotonic() < end:
+        time.sleep(0.01)
 
 
 def _done(service: TextService) -> Future[TextService]:

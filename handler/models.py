@@ -7,6 +7,7 @@ when it is there; until then, or if it cannot be had, the version that is live a
 
 import os
 import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -16,7 +17,7 @@ from typing import Final
 
 from handler.errors import RegistryError, UnknownModelError
 from handler.fetching import Fetching
-from handler.loading import Following, ModelLoading, load_service
+from handler.loading import Following, ModelLoading, load_service, wait_until_gone
 from handler.memory import Memory
 from handler.registry.manifest import Manifest
 from handler.service import TextService
@@ -143,6 +144,9 @@ class Models(ModelLoading):
                     f"{manifest.name} {manifest.version} does not fit into memory beside what is loaded"
                 )
             evicted.retire()
+            reference = weakref.ref(evicted)
+            del evicted
+            wait_until_gone(reference)
 
 
 def share_of(caller: str) -> float:

@@ -17,7 +17,7 @@ from fastapi.testclient import TestClient
 
 from handler.app import create_app
 from handler.completion import TextRequest
-from handler.errors import RegistryError, UnknownModelError
+from handler.errors import ModelLoadingError, RegistryError, UnknownModelError
 from handler.fetching import Fetching
 from handler.inference.protocol import SamplingParams
 from handler.inference.scheduler import Scheduler
@@ -158,6 +158,27 @@ def test_without_memory_for_two_the_old_version_goes_first(store: WritableStore)
     process.version()
     wait_until(lambda: process.loads == [old.version, new.version])
     assert process.version() == new.version  # whoever asks meanwhile waits
+    assert process.alive_at_load == [0, 0]
+
+
+def test_without_memory_for_two_whoever_is_being_answered_is_answered_first(store: WritableStore) -> None:
+    old = published(store, 1)
+    process = Process(room_for=1)
+    service = process.models.wait(None)  # and has not asked it anything yet
+    new = published(store, 2)
+
+    def others_wait() -> bool:
+        try:
+            process.models.wait(time.time() + 0.1)
+        except ModelLoadingError:
+            return True
+        return False
+
+    wait_until(others_wait)
+    assert process.loads == [old.version]
+    assert service.complete(TextRequest(prompts=[[65]], max_tokens=1)).choices
+    del service
+    assert process.version() == new.version
     assert process.alive_at_load == [0, 0]
 
 
