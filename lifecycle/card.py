@@ -15,6 +15,8 @@ _FIGURES: Final = ("perplexity_per_word", "perplexity_per_token", "bits_per_byte
 
 _UNKNOWN: Final = "unknown"
 
+_LONGEST: Final = 200  # characters of a text that is shown whole
+
 
 def model_card(store: WritableStore, name: str, version: str) -> str:
     """The card of a published version, as Markdown.
@@ -102,8 +104,17 @@ def _evaluation(found: Iterable[Evaluation], manifest: Manifest) -> str:
 
 def _document(fields: Mapping[str, Any]) -> str:
     """What has no form of its own, as indented JSON, where there is any."""
-    given = {key: value for key, value in fields.items() if value}
+    given = {key: _shortened(value) for key, value in fields.items() if value}
     return textwrap.indent(json.dumps(given, indent=2, ensure_ascii=False), "    ") if given else ""
+
+
+def _shortened(value: Any) -> Any:
+    """The same without what nobody reads, such as hundreds of fingerprints in one string."""
+    if isinstance(value, Mapping):
+        return {key: _shortened(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_shortened(each) for each in value]
+    return f"{value[:_LONGEST]}..." if isinstance(value, str) and len(value) > _LONGEST else value
 
 
 def _table(header: Iterable[str], rows: Iterable[Iterable[object]]) -> str:

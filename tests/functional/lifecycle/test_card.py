@@ -27,7 +27,7 @@ def test_a_card_tells_what_the_registry_knows(store: WritableStore, manifest: Ma
     trained = replace(
         manifest,
         license="mit",
-        training={"steps": 100},
+        training={"steps": 100, "marks": ["x" * 201]},
         data={"texts": [{"name": "a|b", "sha256": sha256(b"x")}]},
         code="gpt2-serverless 0.1.0 (abc)",
     )
@@ -64,7 +64,10 @@ pipeline_tag: text-generation
 
     {{
       "training": {{
-        "steps": 100
+        "steps": 100,
+        "marks": [
+          "{"x" * 200}..."
+        ]
       }},
       "data": {{
         "texts": [

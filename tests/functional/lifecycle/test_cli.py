@@ -176,6 +176,8 @@ def test_keys(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str
     ("words", "message"),
     [
         (["promote", "tiny", "v0123456789abcdef"], "manifest.json does not exist: S3 answered 404"),
+        (["promote", "tiny", "v0123456789abcdef", "--alarm", "x"], "alarm needs --wait, the address at which"),
+        (["promote", "tiny", "v0123456789abcdef", "--wait", "ftp://x"], "wait must be an http or https address"),
         (["rollback", "tiny"], "tiny has no alias live"),
         (["history", "Tiny"], "name must match [a-z0-9][a-z0-9._-]{0,63}, not 'Tiny'"),
         (["card", "tiny", "v1"], "version must be v and 16 hex digits, not 'v1'"),
