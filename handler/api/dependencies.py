@@ -1,6 +1,5 @@
 """What routes are given: deadline, cancellation, the service once the model is loaded, and what is kept in S3."""
 
-import json
 import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
@@ -44,8 +43,8 @@ async def _asked_for(request: Request) -> str | None:
     named: object = request.path_params.get("model")
     if named is None:
         with suppress(ValueError, RecursionError):
-            body = json.loads(await request.body())
-            named = body.get("model") if isinstance(body, dict) else None
+            body = await request.json()  # which was parsed for the route, and is kept
+            named = body.get("model") if isinstance(body, dict) else getattr(body, "model", None)
     return named if isinstance(named, str) else None
 
 
