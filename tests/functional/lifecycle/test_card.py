@@ -1,6 +1,6 @@
 """Model cards: all that the registry knows of a version, in Markdown."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -8,9 +8,9 @@ import pytest
 from handler.registry.manifest import Manifest
 from handler.registry.names import MANIFEST, file_key
 from lifecycle.card import model_card
+from lifecycle.checkpoint import write_json
 from lifecycle.promoting import promote
 from lifecycle.publishing import publish
-from lifecycle.quantizing import quantize
 from lifecycle.store import WritableStore
 from tests.checkpoints import checkpoint
 from tests.evaluations import evaluated
@@ -95,18 +95,42 @@ pipeline_tag: text-generation
 
 
 def test_a_card_follows_the_lineage(store: WritableStore, manifest: Manifest, tmp_path: Path) -> None:
-    quantize(tmp_path / "c", tmp_path / "packed", 8)
-    packed = publish(tmp_path / "packed", store, "tiny", max_perplexity_rise=1.0)
-    card = model_card(store, "tiny", packed.version)
+    derived = checkpoint(tmp_path / "derived", seed=1)
+    figures = {"perplexity_rise": 0.00123, "tokens": 16_384}
+    provenance = replace(
+        derived.provenance, derived_from=manifest.version, evaluation={"quantization": figures, "emma": 7.5}
+    )
+    write_json(derived.folder / "provenance.json", asdict(provenance))
+    version = publish(derived.folder, store, "tiny").version
+    card = model_card(store, "tiny", version)
     lineage = card[card.index("## Lineage") : card.index("## Training")].splitlines()
     assert [line.partition(", from")[0] for line in lineage[2:-1]] == [
-        f"- `{packed.version}`: packed-int8-v1",
+        f"- `{version}`: F32",
         f"- `{manifest.version}`: F32",
     ]
-    assert "Nobody evaluated exactly these bytes." in card
-    assert "| perplexity_rise |" in card
+    evaluation = card[card.index("## Evaluation") : card.index("## Files")]
+    assert (
+        evaluation
+        == """## Evaluation
 
-    alone = publish(tmp_path / "packed", store, "other", max_perplexity_rise=1.0)
+Nobody evaluated exactly these bytes.
+
+What quantizing cost:
+
+| figure | value |
+| --- | --- |
+| perplexity_rise | 0.00123 |
+| tokens | 16,384 |
+
+Noted by those who made the weights:
+
+    {
+      "emma": 7.5
+    }
+
+"""
+    )
+    alone = publish(derived.folder, store, "other")
     assert f"- `{manifest.version}`, which is not published under this name" in model_card(
         store, "other", alone.version
     )
