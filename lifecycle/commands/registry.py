@@ -77,8 +77,8 @@ def history(name: Name, *, alias: Alias = "live", bucket: Bucket) -> None:
     """List every move of an alias: when, by whom, from where to where, and why."""
     from lifecycle.aliases import history as run  # noqa: PLC0415
 
-    whole = {"no_wrap": True}
-    table = Table("when", "by", "what", Column("from", **whole), Column("to", **whole), "why", "the gate")  # type: ignore[arg-type]
+    versions = (Column("from", no_wrap=True), Column("to", no_wrap=True))
+    table = Table("when", "by", "what", *versions, "why", "the gate")
     for move in run(open_store(bucket), name, alias):
         said = f"FORCED: {move.verdict}" if move.forced else move.verdict
         cells = (move.at, move.by, move.action, move.before or "nothing", move.version, move.why, said)

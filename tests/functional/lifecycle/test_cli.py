@@ -11,14 +11,14 @@ import boto3
 import pytest
 
 from handler.api.keys import KeysTable
-from lifecycle import cli
-from lifecycle import collecting as lifecycle_collecting
+from lifecycle import cli, collecting, watching
 from lifecycle.card import model_card
 from lifecycle.checkpoint import read_checkpoint
 from lifecycle.publishing import publish
 from lifecycle.store import WritableStore
 from tests.checkpoints import checkpoint, old_style
 from tests.evaluations import evaluated
+from tests.functional.lifecycle.test_watching import answering
 
 
 def lifecycle(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
@@ -105,6 +105,20 @@ def test_there_and_back_again(
     assert [row[6].partition(" ")[0] for row in rows] == ["FORCED:", "FORCED:", ""]
 
 
+def test_a_promotion_is_waited_for(
+    tmp_path: Path, store: WritableStore, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(watching, "POLL_SECONDS", 0.01)
+    version = publish(checkpoint(tmp_path / "c").folder, store, "tiny").version
+    with answering(None, version) as address:
+        assert lifecycle(monkeypatch, "promote", "tiny", version, "--force", "--wait", address) == 0
+    assert capsys.readouterr().out.splitlines()[2:] == [
+        f"{address} answers with no version",
+        f"{address} answers with {version}",
+        f"{version} has arrived",
+    ]
+
+
 def test_what_nothing_needs_is_removed_when_it_is_confirmed(
     tmp_path: Path, store: WritableStore, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -112,7 +126,7 @@ def test_what_nothing_needs_is_removed_when_it_is_confirmed(
     assert lifecycle(monkeypatch, "gc", "tiny", "--yes") == 0
     assert capsys.readouterr().out == f"stays: {version} (written less than 1 day ago)\nthere is nothing to remove\n"
 
-    monkeypatch.setattr(lifecycle_collecting, "GRACE", timedelta(0))
+    monkeypatch.setattr(collecting, "GRACE", timedelta(0))
     monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
     assert lifecycle(monkeypatch, "gc", "tiny", "--dry-run") == 0
     assert lifecycle(monkeypatch, "gc", "tiny") == 1
