@@ -11,9 +11,10 @@ RUN python -m venv --without-pip /opt/venv
 COPY requirements/image.txt /tmp/image.txt
 RUN pip --python /opt/venv/bin/python install --no-cache-dir --no-compile --no-deps --require-hashes -r /tmp/image.txt
 # What serving never touches: the AWS services that are not called; the hub's client, which tokenizers depends on to
-# fetch what is never fetched here; tests, headers and type stubs of all.
+# fetch what is never fetched here; pydantic's first version, which FastAPI would import to see that no model is of it;
+# tests, headers and type stubs of all.
 RUN cd /opt/venv/lib/python3*/site-packages \
-    && rm -rf huggingface_hub huggingface_hub-*.dist-info hf_xet hf_xet-*.dist-info \
+    && rm -rf huggingface_hub huggingface_hub-*.dist-info hf_xet hf_xet-*.dist-info pydantic/v1 \
     && find botocore/data -mindepth 1 -maxdepth 1 -type d \
         ! -name s3 ! -name dynamodb ! -name sts ! -name sqs ! -name events -exec rm -rf {} + \
     && find . -type d \( -name tests -o -name include \) -prune -exec rm -rf {} + \
@@ -48,8 +49,9 @@ RUN python -m compileall -q -f -j 0 --invalidation-mode unchecked-hash -x '/(tes
         "$(python -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')"
 # A snapshot may be taken of what runs here: see SnapStart in template.yaml.
 LABEL com.amazonaws.lambda.feature.snapstart="Allow"
-# pydantic would look through every installed package for plugins, which nobody has installed.
-ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYDANTIC_DISABLE_PLUGINS=true
+# pydantic would look through every installed package for plugins, which nobody has installed. numpy would start threads
+# for its linear algebra, which nobody asks for here.
+ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYDANTIC_DISABLE_PLUGINS=true OPENBLAS_NUM_THREADS=1
 # First what every start reads, in the order in which it does, and in a layer of its own what almost none does.
 COPY --from=build /opt/venv /opt/venv
 COPY --from=build /var/task /var/task

@@ -13,7 +13,8 @@ TORCH := torch==2.13.0$(if $(filter Linux,$(shell uname)),+cpu)
 TORCH_INDEX := https://download.pytorch.org/whl/cpu
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-reference test-kernels test-containers test-hub check fix docs lock invoke sam-build sam-invoke sam-api deploy bench-engine bench-coldstart bench-sizes bench-drafting bench-quality clean
+# Whatever `make help` lists is a word, and no file.
+.PHONY: $(shell sed -n 's/^\([a-z-]*\):.*\#\# .*/\1/p' $(firstword $(MAKEFILE_LIST)))
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,11 +48,14 @@ $(TOOLS): .venv-%/.ready: requirements/%.txt
 run: setup ## serve MODEL=gpt2|demo|FOLDER on http://127.0.0.1:PORT
 	@$(BIN)/python -m lifecycle.local serve --model "$(MODEL)" --port $(PORT)
 
+run-stream: setup ## serve MODEL as its Lambda function does, streaming through our own runtime, on http://127.0.0.1:PORT
+	@$(BIN)/python -m lifecycle.local stream --model "$(MODEL)" --port $(PORT)
+
 test: setup .venv-sam/.ready ## run all tests that need no container engine
-	@$(BIN)/pytest --cov --cov-report=term:skip-covered
+	@$(BIN)/pytest --numprocesses auto --dist loadfile --cov --cov-report=term:skip-covered
 
 test-reference: setup .venv-sam/.ready ## run the tests that serve a model once more, on the engine in torch
-	@ENGINE=reference $(BIN)/pytest --no-cov tests/functional/events tests/functional/test_*.py tests/contract
+	@ENGINE=reference $(BIN)/pytest --numprocesses auto --dist loadfile --no-cov tests/functional/events tests/functional/test_*.py tests/contract
 
 test-kernels: ## run the native engine's own tests under the sanitizers (needs a C++ compiler)
 	@$(MAKE) --silent --directory handler/inference/native check check-threads
@@ -62,11 +66,22 @@ test-containers: setup .venv-sam/.ready ## run the tests that build and run the 
 test-hub: setup ## run the tests that need the Hugging Face hub
 	@$(BIN)/pytest -m hub
 
+browser: setup ## run the playground's tests in Chromium (Playwright's own, or Debian's)
+	@$(BIN)/pytest --no-cov -m browser tests/browser
+
+screenshot: setup ## take the README's picture of the playground anew (needs Chromium)
+	@$(BIN)/python -m tests.browser.screenshot
+
 check: setup ## lint, format, types and import rules; writes nothing
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+check-templates: .venv-sam/.ready .venv-checkov/.ready ## hold the templates against AWS's rules and good practice
+	@.venv-sam/bin/sam validate --lint
+	@.venv-sam/bin/cfn-lint template.yaml infra/*.yaml
+	@.venv-checkov/bin/checkov --config-file .checkov.yaml --file template.yaml infra/*.yaml
 
 fix: setup ## format, and fix what can be fixed
 	@$(BIN)/ruff check --fix
@@ -96,8 +111,18 @@ sam-invoke: setup sam-build ## send EVENT=FILE to the function in its container
 sam-api: setup sam-build ## serve the HTTP API in front of the function in its container, on PORT
 	@$(BIN)/python -m lifecycle.local sam-api --model demo --port $(PORT)
 
+doctor: setup .venv-sam/.ready ## say what a deployment needs and whether it is there
+	@CXX="$(CXX)" $(BIN)/lifecycle doctor
+
 deploy: setup .venv-sam/.ready ## deploy the stack to your AWS account, with MODEL live in it
 	@$(BIN)/lifecycle deploy "$(MODEL)" --stack "$(STACK)" $(foreach setting,$(SET),--set $(setting)) $(if $(SIGN_WITH),--sign-with "$(SIGN_WITH)")
+
+smoke: setup ## hold the deployment at URL=, with KEY=, to what every deployment must do
+	@SMOKE_URL="$(or $(URL),$(error URL= is needed, the address of the API))" SMOKE_KEY="$(or $(KEY),$(error KEY= is needed, an API key or a token))" \
+		$(BIN)/pytest --no-cov --quiet tests/contract/test_smoke.py
+
+destroy: setup .venv-sam/.ready ## delete STACK with its results and keys, and with MODELS=delete its models; asks first
+	@$(BIN)/lifecycle destroy "$(STACK)" $(if $(MODELS),--models "$(MODELS)")
 
 bench-engine: setup ## measure the engine beside the baseline and peers, ROUNDS times (peers are compiled once, which takes long)
 	@$(BIN)/python -m bench.engine $(if $(ROUNDS),--rounds "$(ROUNDS)") $(if $(SUBJECTS),--subjects "$(SUBJECTS)")
@@ -110,6 +135,9 @@ bench-drafting: setup ## measure what drafts win and cost, on the demo model
 
 bench-coldstart: setup .venv-sam/.ready ## measure cold starts beside the program of the tutorials, ROUNDS times (needs nginx, curl and root)
 	@$(BIN)/python -m bench.coldstart $(if $(ROUNDS),--rounds "$(ROUNDS)")
+
+bench-streaming: setup ## measure what the path through Lambda's runtime adds to a token, beside uvicorn, ROUNDS times
+	@$(BIN)/python -m bench.streaming $(if $(ROUNDS),--rounds "$(ROUNDS)")
 
 bench-quality: setup ## measure what quantizing costs the demo model on TEXT=FILE, beside llama.cpp
 	@$(BIN)/python -m bench.quality "$(TEXT)"

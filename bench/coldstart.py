@@ -3,8 +3,9 @@
 Ours is the function under the real emulator and runtime client; GPT-2's 124 million random weights, in 8 and 4 bits,
 lie in an S3 stand-in (nginx), which answers as fast as it can or through a proxy that lets 75 MiB/s through, about
 what Lambda sustains. The others read theirs, in 32 bits, from the local disk. All take turns, with the page cache warm
-and dropped. Figures: `first_token` and every stage before it, in seconds from the start of the process; `peak` in MB;
-`loader` beside curl; `second_process`, which starts from the copy on the disk; `at_once`, twenty starts together.
+and dropped. Figures: `first_token` and every stage before it, in seconds from the start of the process;
+`first_request`, the same by the store's log; `peak` in MB; `loader` beside curl; starts from the copy on the disk;
+`at_once`, twenty starts together; and every `goal` (see cold/goals.py) with its bound.
 """
 
 import compileall
@@ -26,6 +27,7 @@ from bench.cold.chart import draw
 from bench.cold.checkpoints import quantized_model, random_model
 from bench.cold.curl import curl_seconds, hash_seconds
 from bench.cold.function import cold_start, environment
+from bench.cold.goals import AT_ONCE, MIB_PER_SECOND, add_goals, goals_table
 from bench.cold.store import Store, StoreError, serving, settled
 from bench.cold.throttle import throttled
 from bench.engine import CACHE, ROOT
@@ -39,8 +41,6 @@ CHART: Final = ROOT / "docs/coldstart.svg"
 
 OURS: Final = {"us": "gpt2-int8", "us-int4": "gpt2-int4"}
 THEIRS: Final = ("baseline", "from-pretrained")
-MIB_PER_SECOND: Final = 75
-AT_ONCE: Final = 20
 
 
 def main(rounds: Annotated[int, typer.Option(help="Rounds to take medians of.")] = 10) -> None:
@@ -56,10 +56,12 @@ def main(rounds: Annotated[int, typer.Option(help="Rounds to take medians of.")]
             for number in range(rounds):
                 console.print(f"round {number + 1} of {rounds}")
                 for cache in ("warm", "dropped"):
-                    measure_starts(report, ports, folder, plain, cache)
+                    measure_ours(report, store, ports, folder, cache)
+                    measure_theirs(report, folder, plain, cache)
                 measure_loader(report, store, folder)
                 measure_second_process(report, store)
             measure_many(report, store)
+        add_goals(report)
     except StoreError as error:
         raise SystemExit(str(error)) from error
     report.write(RESULTS, describe_machine())
@@ -67,15 +69,22 @@ def main(rounds: Annotated[int, typer.Option(help="Rounds to take medians of.")]
     show(report, console)
 
 
-def measure_starts(report: Report, ports: Mapping[str, int], bucket: Path, plain: Path, cache: str) -> None:
-    """One start of every subject, in turn."""
+def measure_ours(report: Report, store: Store, ports: Mapping[str, int], bucket: Path, cache: str) -> None:
+    """One start of each of our models from the store at each of its speeds."""
     for subject, model in OURS.items():
         for speed, port in ports.items():
             prepare(cache, bucket)
+            store.clear()
             start = cold_start(environment(model, port))
+            first = min(read.began for read in settled(store) if read.range)
             setting = {"cache": cache, "store": speed}
             add_stages(report, subject, setting, start.stages)
+            report.add("first_request", subject, setting, "s", first - start.began)
             report.add("peak", subject, setting, "MB", start.peak)
+
+
+def measure_theirs(report: Report, bucket: Path, plain: Path, cache: str) -> None:
+    """One start of each of the others."""
     for subject in THEIRS:
         prepare(cache, bucket)
         command = [sys.executable, "-m", "bench.cold.tutorial", subject, str(plain)]
@@ -109,6 +118,7 @@ def measure_loader(report: Report, store: Store, folder: Path) -> None:
     """The loader alone, in a new process, beside curl and SHA-256."""
     (weights,) = folder.glob(f"{BUCKET}/models/gpt2-int8/versions/*/model.safetensors")
     size = weights.stat().st_size
+    report.add("bytes", "us", {}, "MB", size / 1e6)
     address = f"http://127.0.0.1:{store.port}/{weights.relative_to(folder)}"
     for kept in (False, True):
         subject = "curl, kept in memory" if kept else "curl"
@@ -145,13 +155,14 @@ def measure_many(report: Report, store: Store) -> None:
 
 
 def show(report: Report, console: Console) -> None:
-    """Print the first tokens, and how they stand to the baseline program's."""
+    """Print the first tokens, how they stand to the baseline program's, and the goals."""
     for figure, setting, unit in report.settings():
         if figure in {"first_token", "loader", "peak", "at_once"}:
             told = ", ".join(f"{name} {value}" for name, value in setting.items())
             baseline = {"cache": setting.get("cache"), "store": "local disk"}
             references = {"x baseline": report.median(figure, "baseline", baseline)}
             console.print(report.table(figure, setting, f"{figure}, {unit} ({told})", references))
+    console.print(goals_table(report))
 
 
 if __name__ == "__main__":

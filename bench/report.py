@@ -71,6 +71,22 @@ class Report:
         series = self._series.get(_key(figure, subject, setting))
         return median(series.readings) if series else None
 
+    def readings(self, figure: str, subject: str, setting: Setting) -> list[float]:
+        """The readings of a series.
+
+        Raises:
+            KeyError: it was not measured.
+        """
+        return self._series[_key(figure, subject, setting)].readings
+
+    def middle(self, figure: str, subject: str, setting: Setting) -> float:
+        """The median of a series that must be there.
+
+        Raises:
+            KeyError: it was not measured.
+        """
+        return median(self.readings(figure, subject, setting))
+
     def write(self, path: Path, machine: str) -> None:
         """Write a line of JSON per series."""
         path.parent.mkdir(parents=True, exist_ok=True)

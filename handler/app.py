@@ -16,6 +16,7 @@ from handler.api import (
     health,
     jobs,
     models,
+    playground,
     score,
     tokens,
     uploads,
@@ -28,6 +29,7 @@ from handler.api.errors import ERROR_RESPONSES, install_error_handlers
 from handler.api.jobs import RespondAsyncMiddleware
 from handler.api.model_version import ModelVersionMiddleware
 from handler.api.request_id import RequestIdMiddleware
+from handler.api.server_timing import ServerTimingMiddleware
 from handler.background import Background
 from handler.fetching import Fetching
 from handler.loading import ModelLoading
@@ -60,7 +62,7 @@ def create_app(configuration: Settings, loading: ModelLoading, background: Backg
     bearer = Security(HTTPBearer(auto_error=False, description="An API key, or what AUTH_MODE asks for."))
     for resource in (generate_text, completions, chat, models, score, explain, tokens, files, uploads, batches, jobs):
         app.include_router(resource.router, dependencies=[bearer])
-    for resource in (health, docs):
+    for resource in (health, docs, playground):
         app.include_router(resource.router)
     install_error_handlers(app)
     app.add_middleware(RespondAsyncMiddleware)
@@ -70,6 +72,7 @@ def create_app(configuration: Settings, loading: ModelLoading, background: Backg
     app.add_middleware(AuthorizationMiddleware, authorizer=authorizer_for(configuration))
     app.add_middleware(CapacityMiddleware, capacity=configuration.max_requests)
     app.add_middleware(ModelVersionMiddleware)
+    app.add_middleware(ServerTimingMiddleware)
     app.add_middleware(RequestIdMiddleware)
     return app
 

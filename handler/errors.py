@@ -124,6 +124,14 @@ class KeysUnavailableError(ServiceError):
     code = "keys_unavailable"
 
 
+class IssuerUnavailableError(ServiceError):
+    """The issuer of tokens does not say what its keys are, so nobody is let in."""
+
+    status = 503
+    type = "server_error"
+    code = "issuer_unavailable"
+
+
 class NoSuchObjectError(ServiceError):
     """There is no file, batch or upload with this id."""
 

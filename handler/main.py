@@ -20,9 +20,10 @@ from handler.models import models_of  # noqa: E402
 from handler.settings import settings  # noqa: E402
 
 loading = models_of(settings(), os.environ, fetching, cold_start)
-loading.start()
+loaded = loading.start()
 
 from handler.app import create_app  # noqa: E402
+from handler.aws import dynamodb_soon  # noqa: E402
 from handler.deadline import LambdaContext  # noqa: E402
 from handler.errors import UnknownEventError  # noqa: E402
 from handler.events.sources import event_adapters  # noqa: E402
@@ -30,9 +31,16 @@ from handler.runtime.snapshot import SnapshotHooks  # noqa: E402
 
 cold_start.reached("imports")
 
-ADAPTERS = event_adapters(create_app(settings(), loading), loading, settings())
+app = create_app(settings(), loading)
+"""What answers HTTP: here through Mangum, or streaming, see `handler.runtime`."""
 
-SnapshotHooks(loading).register()
+ADAPTERS = event_adapters(app, loading, settings())
+
+checks_keys = settings().auth_mode == "api-key"
+SnapshotHooks(loading, checks_keys=checks_keys).register()
+if checks_keys and not loaded.done() and os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") != "snap-start":
+    # It takes a fifth of a second, and as long as the model's bytes are arriving the interpreter has little else to do.
+    dynamodb_soon()
 
 
 def handler(event: Any, context: LambdaContext) -> Any:

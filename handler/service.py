@@ -25,6 +25,7 @@ from handler.inference.tokenizer import Tokenizer
 from handler.registry.manifest import Manifest
 from handler.stages import ColdStart
 from handler.stream import Draft, TextStream, collect
+from handler.timing import current_timing
 
 
 class Limits(Protocol):
@@ -231,6 +232,7 @@ class TextService:
                     scores[event.choice] = [score for score in event.logprobs if score is not None]
         finally:
             generation.cancel()
+            current_timing().has_read(generation.submitted, generation.admitted)
         if len(scores) < len(texts):
             raise DeadlineExceededError(f"Time was up before all of `{param}` was read.", retry_after=1)
         return [scores[index] for index in range(len(texts))]
@@ -256,8 +258,10 @@ class TextService:
         sampling = SamplingParams(temperature=0)
         self._check_lengths([prompt], 1)
         request = GenerationRequest((tuple(prompt),), (sampling,), max_tokens=1, deadline=deadline)
-        for event in self._backend.submit(request):
+        generation = self._backend.submit(request)
+        for event in generation:
             if isinstance(event, TokenGenerated):
+                current_timing().has_read(generation.submitted, generation.admitted)
                 return event.token
         raise DeadlineExceededError("Time was up before the first token; nothing was generated.", retry_after=1)
 

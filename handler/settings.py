@@ -12,6 +12,11 @@ _NAME = "[a-z0-9][a-z0-9._-]{0,63}"  # as the registry has it
 
 EngineName = Literal["auto", "native", "reference"]
 
+_AUDIENCES = r"^([^,\s]+(,[^,\s]+)*)?$"
+
+# Whatever is not this machine itself is asked for its keys with encryption only.
+_ISSUER = r"^$|^https://[^\s/]|^http://(127\.0\.0\.1|localhost)(:\d+)?(/|$)"
+
 
 class Settings(BaseModel):
     """What the environment says. Limits are described by what a client sees when it meets them."""
@@ -61,6 +66,15 @@ class Settings(BaseModel):
     )
     auth_mode: AuthMode = Field("api-key", description="Who checks credentials: see Authorization in the README.")
     keys_table: str = Field("", description="The DynamoDB table of API keys, needed by AUTH_MODE=api-key.")
+    jwt_issuer: str = Field(
+        "",
+        pattern=_ISSUER,
+        description="With AUTH_MODE=jwt, the issuer whose tokens are checked here where no gateway has done it; "
+        "without one, only a gateway's verdict counts.",
+    )
+    jwt_audience: str = Field(
+        "", pattern=_AUDIENCES, description="The audiences of which a token must name one, separated by commas."
+    )
     max_prompt_tokens: int = Field(
         1024, ge=1, description="A longer prompt is refused with 400 `context_length_exceeded`."
     )
@@ -92,6 +106,8 @@ class Settings(BaseModel):
     def _fails_closed(self) -> Self:
         if self.auth_mode == "api-key" and not self.keys_table:
             raise ValueError("AUTH_MODE=api-key needs KEYS_TABLE, the table the keys are checked against")
+        if self.jwt_issuer and not self.jwt_audience:
+            raise ValueError("JWT_ISSUER needs JWT_AUDIENCE: its tokens may be meant for anybody")
         if self.auth_mode == "none" and "AWS_LAMBDA_FUNCTION_NAME" in os.environ:
             raise ValueError("AUTH_MODE=none is for a server on your own machine, not for a function")
         return self

@@ -30,7 +30,7 @@ class ColdStart:
         Args:
             started: when the process was started, on the clock of `boot_time()`; by default what Linux says.
         """
-        self._started = _process_start() if started is None else started
+        self._started = process_start() if started is None else started
         self._stages: dict[str, float] = {}
 
     def reached(self, stage: Stage) -> bool:
@@ -51,14 +51,14 @@ def boot_time() -> float:
     return time.clock_gettime(_CLOCK)
 
 
-def _process_start() -> float:
-    """When this process was started, to a hundredth of a second; now, where the system does not tell.
+def process_start(stat: Path = Path("/proc/self/stat")) -> float:
+    """When a process was started, on the clock of `boot_time()`, to a hundredth of a second; now, if nobody says.
 
     It is the 22nd field of /proc/self/stat, in clock ticks (proc(5)); the second holds the program's name in
     parentheses, which may hold spaces.
     """
     try:
-        fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+        fields = stat.read_text().rpartition(")")[2].split()
         return int(fields[19]) / os.sysconf("SC_CLK_TCK")
     except (OSError, ValueError, IndexError):
         return boot_time()

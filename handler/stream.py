@@ -20,7 +20,8 @@ from handler.inference.text import TextAssembler
 from handler.inference.tokenizer import Tokenizer
 from handler.registry.manifest import Manifest
 from handler.stages import ColdStart
-from handler.telemetry import log_cold_start, logger
+from handler.telemetry import log_cold_start, log_completion
+from handler.timing import current_timing
 
 
 class Draft:
@@ -129,7 +130,9 @@ class TextStream:
         self._drafts = drafts
         self._generation = generation
         self._cold_start = cold_start
+        self._timing = current_timing()
         self._started = time.monotonic()
+        self._first_token_at: float | None = None
         self.prompt_tokens = prompt_tokens
         self.completion_tokens = 0
 
@@ -149,6 +152,8 @@ class TextStream:
             self._request.cancellation.check()
         finally:
             self._generation.cancel()
+            if self._first_token_at is not None:
+                self._timing.spent("decode", time.monotonic() - self._first_token_at)
             self._log()
 
     def _pieces(self) -> Iterator[Piece]:
@@ -159,8 +164,8 @@ class TextStream:
                     draft.prompt_logprobs = event.logprobs
                     continue
                 case TokenGenerated():
-                    if self._cold_start.reached("first_token"):
-                        log_cold_start(self._cold_start.stages, self._model.name, self._model.version)
+                    if self._first_token_at is None:
+                        self._note_first_token()
                     piece = draft.add(event.token, event.logprobs)
                     if piece.finish_reason:
                         self._generation.cancel(event.choice)
@@ -175,16 +180,27 @@ class TextStream:
             if piece.text or piece.tokens or piece.finish_reason:
                 yield piece
 
+    def _note_first_token(self) -> None:
+        self._first_token_at = time.monotonic()
+        self._timing.has_read(self._generation.submitted, self._generation.admitted)
+        if self._cold_start.reached("first_token"):
+            log_cold_start(self._cold_start.stages, self._model.name, self._model.version)
+            self._timing.was_cold(self._cold_start.stages)
+
     def _log(self) -> None:
-        logger.info(
-            "completion",
-            model=self._model.name,
-            version=self._model.version,
+        numbers: dict[str, float] = {
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": self.completion_tokens,
+            "seconds": round(time.monotonic() - self._started, 3),
+        }
+        if self._first_token_at is not None:
+            numbers["time_to_first_token"] = round(self._first_token_at - self._started, 3)
+        log_completion(
+            self._model.name,
+            self._model.version,
+            numbers,
             choices=len(self._drafts),
-            prompt_tokens=self.prompt_tokens,
-            completion_tokens=self.completion_tokens,
             finish_reasons=sorted({draft.reason or "none" for draft in self._drafts}),
-            seconds=round(time.monotonic() - self._started, 3),
         )
 
 

@@ -60,6 +60,14 @@ class Sam:
         overrides = [f"{name}={json.dumps(value)}" for name, value in parameters.items()]
         self._run("deploy", "--stack-name", stack, "--parameter-overrides", *overrides)
 
+    def delete(self, stack: str) -> None:
+        """Delete the stack, and the images and templates that were uploaded for it.
+
+        Raises:
+            StoreUnavailableError: sam failed.
+        """
+        self._run("delete", "--stack-name", stack, "--no-prompts")
+
     def _run(self, *arguments: str) -> None:
         command = [self._program, *arguments]
         status = subprocess.run(command, check=False).returncode  # noqa: S603 - no shell reads it
@@ -69,12 +77,17 @@ class Sam:
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """A deployed stack: its outputs, its parameters, and the first API key, where this deployment made it."""
+    """A deployed stack: its outputs, its parameters, and the first API key, where this deployment made it.
+
+    `stream_url` is where responses stream, if they do: the function URL, or else the REST API.
+    """
 
     api_url: str
     models_bucket: str
+    results_bucket: str
     keys_table: str
     parameters: Mapping[str, str] = field(default_factory=dict)
+    stream_url: str | None = None
     new_key: str | None = None
 
 
@@ -169,7 +182,15 @@ def find_stack(name: str) -> Stack | None:
     if "ModelsBucket" not in outputs:
         return None
     parameters = {each["ParameterKey"]: each["ParameterValue"] for each in found.get("Parameters", [])}
-    return Stack(outputs["ApiUrl"], outputs["ModelsBucket"], outputs["KeysTable"], parameters)
+    stream_url = outputs.get("StreamUrl", outputs.get("StreamApiUrl"))
+    return Stack(
+        outputs["ApiUrl"],
+        outputs["ModelsBucket"],
+        outputs["ResultsBucket"],
+        outputs["KeysTable"],
+        parameters,
+        stream_url,
+    )
 
 
 def _deploy(builder: Builder, stack: str, parameters: Mapping[str, str]) -> Stack:

@@ -57,6 +57,20 @@ def coldstart_table() -> str:
     return _table(header, rows) + f"\nMedians of {lines[0]['runs']} starts on {lines[0]['machine']}.\n"
 
 
+def coldstart_goals() -> str:
+    """What a start must reach, and whether it did when `make bench-coldstart` was last run."""
+    rows = []
+    for line in _results("coldstart"):
+        if line["figure"] == "goal":
+            kind = "at most" if "at most" in line["setting"] else "at least"
+            bound, reached = (
+                f"{value:,.2f} {line['unit']}".strip() for value in (line["setting"][kind], line["median"])
+            )
+            verdict = "met" if line["setting"]["met"] else "**missed**"
+            rows.append([line["setting"]["goal"], f"{kind} {bound}", reached, verdict])
+    return _table(["goal", "bound", "reached", ""], rows)
+
+
 def sizes_table() -> str:
     """What `make bench-sizes` measured, model by model."""
     lines = _results("sizes")
@@ -78,6 +92,7 @@ SECTIONS: Mapping[str, Callable[[], str]] = {
     "settings": settings_table,
     "engine": engine_table,
     "coldstart": coldstart_table,
+    "coldstart goals": coldstart_goals,
     "sizes": sizes_table,
 }
 

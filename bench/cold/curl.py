@@ -20,11 +20,11 @@ def curl_seconds(address: str, size: int, kept: bool) -> float:
         kept: whether they are kept in memory (a file of /dev/shm), as a loader has to, or thrown away.
     """
     step = -(-size // PARALLEL)
-    command = ["curl", "--silent", "--parallel", "--parallel-immediate", "--parallel-max", str(PARALLEL)]
+    command = ["curl", "--no-progress-meter", "--parallel", "--parallel-immediate", "--parallel-max", str(PARALLEL)]
     for i in range(PARALLEL):
         reach = f"{i * step}-{min(size, (i + 1) * step) - 1}"
         out = f"/dev/shm/bench-curl-{i}" if kept else os.devnull  # noqa: S108
-        command += ["--next"] * bool(i) + ["--silent", "--range", reach, "--output", out, address]
+        command += ["--next"] * bool(i) + ["--no-progress-meter", "--range", reach, "--output", out, address]
     started = time.perf_counter()
     subprocess.run(command, check=True)
     seconds = time.perf_counter() - started

@@ -105,10 +105,11 @@ def serving(root: Path) -> Iterator[Store]:
         command = [program, "-p", name, "-e", f"{folder}/error.log", "-c", f"{folder}/nginx.conf"]
         process = subprocess.Popen(command)
         try:
-            wait_for(port)
+            try:
+                wait_for(port)
+            except OSError as error:
+                raise StoreError(f"nginx does not answer: {(folder / 'error.log').read_text():.500}") from error
             yield Store(port, folder / "access.log")
-        except OSError as error:
-            raise StoreError(f"nginx does not answer: {(folder / 'error.log').read_text():.500}") from error
         finally:
             process.terminate()
             process.wait()

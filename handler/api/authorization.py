@@ -1,12 +1,14 @@
 """Lets a request in, or not. Every path needs authorization unless it is on one list, known route or not.
 
-Who checks depends on AUTH_MODE. `api-key`: this application, against the keys table. `jwt` and `iam`: API Gateway,
-whose verdict arrives in the event (nobody can write there but AWS and those who may invoke the function, which is the
-same right). `none`: nobody; for a server on this machine only.
+Who checks depends on AUTH_MODE. `api-key`: this application, against the keys table. `jwt` and `iam`: API Gateway or a
+function URL, whose verdict arrives in the event (nobody can write there but AWS and those who may invoke the function,
+which is the same right); where neither knows tokens, as a function URL does not, this application checks them. `none`:
+nobody; for a server on this machine only.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -15,6 +17,9 @@ from handler.api.errors import error_response
 from handler.api.keys import KeysTable
 from handler.errors import AuthenticationError, ServiceError
 from handler.settings import Settings
+
+if TYPE_CHECKING:
+    from handler.api.issuer import TokenVerifier
 
 OPEN_PATHS = frozenset({"/", "/docs", "/openapi.json", "/healthz", "/readyz"})
 
@@ -55,7 +60,7 @@ def authorizer_for(settings: Settings) -> Authorizer:
         case "api-key":
             return api_key_authorizer(KeysTable(settings.keys_table))
         case "jwt":
-            return authorized_by_jwt
+            return jwt_authorizer(settings.jwt_issuer, settings.jwt_audience)
         case "iam":
             return authorized_by_iam
         case "none":
@@ -66,11 +71,10 @@ def api_key_authorizer(keys: KeysTable) -> Authorizer:
     """Authorize whoever sends a key of the table as `Authorization: Bearer KEY`."""
 
     def authorize(scope: Scope) -> str:
-        header = dict(scope["headers"]).get(b"authorization", b"").decode("latin-1")
-        scheme, _, key = header.partition(" ")
-        if scheme.lower() != "bearer" or not key.strip():
+        key = _bearer(scope)
+        if not key:
             raise AuthenticationError("An API key is required: send it as `Authorization: Bearer KEY`.")
-        key_id = keys.find(key.strip())
+        key_id = keys.find(key)
         if key_id is None:
             raise AuthenticationError("This API key is not known, or it was revoked.")
         return f"key:{key_id}"
@@ -78,23 +82,51 @@ def api_key_authorizer(keys: KeysTable) -> Authorizer:
     return authorize
 
 
-def authorized_by_jwt(scope: Scope) -> str:
-    """Accept the claims of a token that API Gateway's JWT authorizer has verified."""
-    claims = _gateway_authorizer(scope).get("jwt", {}).get("claims")
-    if not claims:
-        raise AuthenticationError("A token is required, verified by the API's JWT authorizer.")
-    return f"jwt:{claims.get('sub', '?')}"
+def jwt_authorizer(issuer: str, audience: str) -> Authorizer:
+    """Authorize whoever sends a token that API Gateway's JWT authorizer has verified, or else is found valid here."""
+
+    @cache
+    def verifier() -> "TokenVerifier":
+        from handler.api.issuer import TokenVerifier  # noqa: PLC0415 - behind the HTTP API it is never needed
+
+        return TokenVerifier(issuer, audience.split(","))
+
+    def authorize(scope: Scope) -> str:
+        claims = _mapping(_verdict(scope, "authorizer").get("jwt")).get("claims")
+        if not claims:
+            token = _bearer(scope)
+            if not token or not issuer:
+                raise AuthenticationError("A token is required: send it as `Authorization: Bearer TOKEN`.")
+            claims = verifier().verify(token)
+        return f"jwt:{claims.get('sub', '?')}"
+
+    return authorize
 
 
 def authorized_by_iam(scope: Scope) -> str:
-    """Accept the caller whose signature API Gateway has verified."""
-    caller = _gateway_authorizer(scope).get("iam")
+    """Accept the caller whose signature AWS has verified.
+
+    A REST API says so in another place than an HTTP API and a function URL, and there says of everybody else where they
+    come from.
+    """
+    signed = _mapping(_verdict(scope, "authorizer").get("iam"))
+    caller = signed.get("userArn") or _verdict(scope, "identity").get("userArn")
     if not caller:
         raise AuthenticationError("A request signed with AWS credentials is required, verified by the API.")
-    return f"iam:{caller.get('userArn', '?')}"
+    return f"iam:{caller}"
 
 
-def _gateway_authorizer(scope: Scope) -> Mapping[str, Any]:
-    """What the gateway's authorizer found out: `requestContext.authorizer` of the event, or nothing."""
-    found = scope.get("aws.event", {}).get("requestContext", {}).get("authorizer")
-    return found if isinstance(found, Mapping) else {}
+def _bearer(scope: Scope) -> str:
+    """What comes as `Authorization: Bearer`, or nothing."""
+    header = dict(scope["headers"]).get(b"authorization", b"").decode("latin-1")
+    scheme, _, credentials = header.partition(" ")
+    return credentials.strip() if scheme.lower() == "bearer" else ""
+
+
+def _verdict(scope: Scope, part: str) -> Mapping[str, Any]:
+    """What AWS found out about the caller: a part of the event's `requestContext`, or nothing."""
+    return _mapping(_mapping(scope.get("aws.event", {}).get("requestContext")).get(part))
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}

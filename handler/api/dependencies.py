@@ -1,6 +1,7 @@
 """What routes are given: deadline, cancellation, the service once the model is loaded, and what is kept in S3."""
 
 import threading
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,13 +14,19 @@ from handler.deadline import deadline_of
 from handler.errors import UnknownModelError
 from handler.files import Files
 from handler.service import TextService
+from handler.timing import current_timing
+
+# The ASGI extension by which `handler.runtime` says that it sends on what it is given.
+RESPONSE_STREAM = "aws.lambda.response_stream"
 
 if TYPE_CHECKING:
     from handler.loading import ModelLoading
 
 
 def _deadline(request: Request) -> float | None:
-    return deadline_of(request.scope.get("aws.event", {}), request.scope.get("aws.context"))
+    # Where responses stream, no gateway's clock runs, only Lambda's.
+    streams = RESPONSE_STREAM in request.scope.get("extensions", {})
+    return deadline_of({} if streams else request.scope.get("aws.event", {}), request.scope.get("aws.context"))
 
 
 Deadline = Annotated[float | None, Depends(_deadline)]
@@ -50,7 +57,11 @@ async def _asked_for(request: Request) -> str | None:
 
 def _service(request: Request, deadline: Deadline, model: Annotated[str | None, Depends(_asked_for)]) -> TextService:
     loading: ModelLoading = request.app.state.loading
-    service = loading.wait(deadline, model, getattr(request.state, "request_id", ""))
+    began = time.monotonic()
+    try:
+        service = loading.wait(deadline, model, getattr(request.state, "request_id", ""))
+    finally:
+        current_timing().spent("load", time.monotonic() - began)
     request.state.model_version = service.model.version
     return service
 

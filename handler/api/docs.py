@@ -17,10 +17,9 @@ _MEDIA_TYPES = {
 }
 
 
-@router.get("/")
 @router.get("/docs")
 async def docs() -> HTMLResponse:
-    """The page, also for whoever opens the bare address; its links are relative, so a stage path does no harm."""
+    """The page; its links are relative, so a stage path does no harm."""
     return get_swagger_ui_html(
         openapi_url="openapi.json",
         title="GPT-2, serverless",

@@ -1,5 +1,6 @@
 """The sequences a scheduler works on, and the request they belong to as seen from outside."""
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from queue import SimpleQueue
@@ -24,9 +25,14 @@ EventQueue: TypeAlias = SimpleQueue[Event | Exception | None]
 
 
 class SchedulerGeneration:
-    """A request being worked on, seen from the thread that asked for it."""
+    """A request being worked on, seen from the thread that asked for it.
+
+    Attributes:
+        submitted: when it was asked for, on the clock of `time.monotonic()`.
+    """
 
     def __init__(self, choices: "list[Choice]", events: EventQueue) -> None:
+        self.submitted = time.monotonic()
         self._choices = choices
         self._events = events
         self._open = {choice.index for choice in choices}
@@ -42,6 +48,11 @@ class SchedulerGeneration:
             if isinstance(event, ChoiceFinished):
                 self._open.discard(event.choice)
             yield event
+
+    @property
+    def admitted(self) -> float | None:
+        """When the first choice was given its slot, on the same clock; None before that."""
+        return min((choice.admitted for choice in self._choices if choice.admitted is not None), default=None)
 
     def cancel(self, choice: int | None = None) -> None:
         """Give up one choice, or all of them; from any thread."""
@@ -72,6 +83,7 @@ class Choice:
     request: GenerationRequest
     events: EventQueue
     slot: int = NO_SLOT
+    admitted: float | None = None  # when it was given the slot
     position: int = 0  # prompt tokens that lie in the slot
     output: list[int] = field(default_factory=list)
     history: History = field(init=False)

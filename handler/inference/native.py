@@ -9,7 +9,6 @@ import ctypes
 import os
 import weakref
 from collections.abc import Mapping, Sequence
-from itertools import chain
 from typing import Final
 
 import numpy as np
@@ -19,17 +18,14 @@ from handler.inference.config import ModelConfig
 from handler.inference.library import Shape, library
 from handler.inference.packed import LAYOUT_BITS, check_packed
 from handler.inference.protocol import FloatArray
-from handler.inference.slots import Slots, Span
+from handler.inference.slots import SlottedEngine, Span
 from handler.inference.threads import available_processors
 from handler.inference.weights import Tensor
-
-# More sequences than this in one batch make each of them slower without making all of them faster.
-MAX_SLOTS: Final = 64
 
 LANES: Final = 16  # logits are written so many at a time
 
 
-class NativeEngine:
+class NativeEngine(SlottedEngine):
     """GPT-2 on the CPU in integer arithmetic."""
 
     batch_invariant = True
@@ -61,7 +57,6 @@ class NativeEngine:
             raise UnsupportedModelError(f"NATIVE_ISA={os.environ['NATIVE_ISA']} cannot be had on this processor")
         bits = LAYOUT_BITS[layout]
         self.name = f"native-int{bits}-{best.decode()}"
-        self.context_length, self.vocabulary_size = config.context_length, config.vocabulary_size
         shape = Shape(
             layers=config.layers,
             heads=config.heads,
@@ -72,68 +67,23 @@ class NativeEngine:
             exact_gelu=config.activation == "gelu",
             epsilon=config.layer_norm_epsilon,
         )
-        slots = min(kv_cache_bytes // self._library.native_slot_bytes(shape), MAX_SLOTS)
-        if slots == 0:
-            raise UnsupportedModelError(
-                "KV_CACHE_MB must leave room for at least one sequence, which takes "
-                f"{self._library.native_slot_bytes(shape):,} bytes; given: {kv_cache_bytes:,}"
-            )
-        self._slots = Slots(slots, config.context_length)
+        slot_bytes = self._library.native_slot_bytes(shape)
+        super().__init__(config, slot_bytes=slot_bytes, kv_cache_bytes=kv_cache_bytes)
         # Views of the weights, kept as long as the engine has pointers to them.
         self._weights = [np.frombuffer(tensors[name].data, np.uint8) for name in tensor_order(config)]
         pointers = (ctypes.c_void_p * len(self._weights))(*(array.ctypes.data for array in self._weights))
-        self._engine = self._library.native_create(shape, bits, pointers, slots, threads or available_processors(), isa)
+        self._engine = self._library.native_create(
+            shape, bits, pointers, self._slots.count, threads or available_processors(), isa
+        )
         if not self._engine:
             raise EngineError("the native engine could not be created: its memory or threads cannot be had")
         # Not at exit: the scheduler's thread may be in the middle of a step then, and the system frees everything.
         weakref.finalize(self, self._library.native_destroy, self._engine).atexit = False
         self._logits: FloatArray = np.empty((0, -(-config.vocabulary_size // LANES) * LANES), np.float32)
 
-    def acquire(self) -> int | None:
-        """Take a free, empty slot, or None if the key-value cache is fully used."""
-        return self._slots.acquire()
-
-    def fork(self, slot: int, length: int) -> int | None:
-        """Take a free slot that starts as a copy of another slot's first `length` tokens, or None."""
-        self._slots.check_holds(slot, length)
-        copy = self._slots.acquire(length)
-        if copy is not None:
-            self._library.native_copy(self._engine, slot, copy, length)
-        return copy
-
-    def truncate(self, slot: int, length: int) -> None:
-        """Keep a slot's first `length` tokens."""
-        self._slots.truncate(slot, length)
-
-    def release(self, slot: int) -> None:
-        """Give a slot back."""
-        self._slots.release(slot)
-
-    def prefill(
-        self, slots: Sequence[int], chunks: Sequence[Sequence[int]], *, all_logits: bool = False
-    ) -> list[FloatArray]:
-        """Append a chunk of at least one token to each slot.
-
-        Returns:
-            For each slot the logits after its last token, (1, V), or with `all_logits` after every token, (t, V).
-
-        Raises:
-            ContextLengthExceededError: a chunk does not fit behind what its slot holds; nothing was appended.
-        """
-        spans = self._slots.spans(slots, chunks)
-        rows = range(spans[-1].stop) if all_logits else [span.stop - 1 for span in spans]
-        logits = self._forward(list(chain.from_iterable(chunks)), spans, rows)
-        if all_logits:
-            return [logits[span.start : span.stop] for span in spans]
-        return [row[None] for row in logits]
-
-    def decode(self, slots: Sequence[int], tokens: Sequence[int]) -> FloatArray:
-        """Append one token to each slot and return the logits after it, (B, V).
-
-        Raises:
-            ContextLengthExceededError: a slot is full; nothing was appended.
-        """
-        return self._forward(tokens, self._slots.spans(slots, [(token,) for token in tokens]), range(len(tokens)))
+    def _copy(self, slot: int, copy: int, length: int) -> None:
+        """Copy the keys and values of a slot's first `length` tokens."""
+        self._library.native_copy(self._engine, slot, copy, length)
 
     def _forward(self, tokens: Sequence[int], spans: Sequence[Span], rows: Sequence[int]) -> FloatArray:
         """The logits after the tokens whose indices are in `rows`; they lie in memory that the next call uses again."""
@@ -154,7 +104,6 @@ class NativeEngine:
         )
         if failed:
             raise EngineError("the native engine has no memory for this step")
-        self._slots.appended(spans)
         return self._logits[: len(wanted), : self.vocabulary_size]
 
 

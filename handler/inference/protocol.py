@@ -117,6 +117,14 @@ Event: TypeAlias = PromptScored | TokenGenerated | ChoiceFinished
 class Generation(Protocol):
     """A request being worked on: iterate over its events until every choice has finished or been cancelled."""
 
+    @property
+    def submitted(self) -> float:
+        """When it was asked for, on the clock of `time.monotonic()`."""
+
+    @property
+    def admitted(self) -> float | None:
+        """When the first of its choices was given its place, on the same clock; None before that."""
+
     def __iter__(self) -> Iterator[Event]:
         """Yield events as they happen; errors of the engine are raised here."""
 

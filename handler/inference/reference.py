@@ -21,12 +21,9 @@ from torch.utils.dlpack import from_dlpack
 from handler.errors import CorruptModelError, UnsupportedModelError
 from handler.inference.config import Activation, ModelConfig
 from handler.inference.protocol import FloatArray
-from handler.inference.slots import Slots, Span
+from handler.inference.slots import SlottedEngine, Span
 from handler.inference.threads import available_processors
 from handler.inference.weights import Tensor
-
-# More sequences than this in one batch make each of them slower without making all of them faster.
-MAX_SLOTS: Final = 64
 
 # numpy has no bfloat16, so its bits travel as integers until torch looks at them.
 DTYPES: Final = {"F32": ("<f4", torch.float32), "F16": ("<f2", torch.float16), "BF16": ("<i2", torch.bfloat16)}
@@ -98,7 +95,7 @@ class Block:
         return mixed.view(qkv.shape[0], -1)  # (T, C)
 
 
-class ReferenceEngine:
+class ReferenceEngine(SlottedEngine):
     """GPT-2 on the CPU in 32-bit floating point, a `StepEngine`."""
 
     # torch adds up in another order for another number of rows.
@@ -123,79 +120,30 @@ class ReferenceEngine:
         torch.set_num_threads(threads or available_processors())
         self.name = f"reference-{torch.backends.cpu.get_cpu_capability().lower()}"
         weights = _load(config, tensors)
-        per_sequence = config.layers * 2 * config.context_length * config.width * 4
-        slots = min(kv_cache_bytes // per_sequence, MAX_SLOTS)
-        if slots == 0:
-            raise UnsupportedModelError(
-                f"KV_CACHE_MB must leave room for at least one sequence, which takes {per_sequence:,} bytes; "
-                f"given: {kv_cache_bytes:,}"
-            )
-        self.context_length, self.vocabulary_size = config.context_length, config.vocabulary_size
+        slot_bytes = config.layers * 2 * config.context_length * config.width * 4
+        super().__init__(config, slot_bytes=slot_bytes, kv_cache_bytes=kv_cache_bytes)
         # Not touched before it is used: memory is taken only by as many tokens as sequences really have.
-        self._cache = torch.empty(config.layers, 2, slots, config.heads, config.context_length, config.head_size)
-        self._slots = Slots(slots, config.context_length)
+        self._cache = torch.empty(
+            config.layers, 2, self._slots.count, config.heads, config.context_length, config.head_size
+        )
         self._token_embeddings = weights["wte.weight"]  # (V, C)
         self._position_embeddings = weights["wpe.weight"]  # (context, C)
         self._blocks = [Block(config, weights, layer, self._cache[layer]) for layer in range(config.layers)]
         self._ln_f = LayerNorm(weights, "ln_f", config.layer_norm_epsilon)
 
-    def acquire(self) -> int | None:
-        """Take a free, empty slot, or None if the key-value cache is fully used."""
-        return self._slots.acquire()
-
-    def fork(self, slot: int, length: int) -> int | None:
-        """Take a free slot that starts as a copy of another slot's first `length` tokens, or None."""
-        self._slots.check_holds(slot, length)
-        copy = self._slots.acquire(length)
-        if copy is not None:
-            self._cache[:, :, copy, :, :length] = self._cache[:, :, slot, :, :length]
-        return copy
-
-    def truncate(self, slot: int, length: int) -> None:
-        """Keep a slot's first `length` tokens and forget those behind."""
-        self._slots.truncate(slot, length)
-
-    def release(self, slot: int) -> None:
-        """Give a slot back."""
-        self._slots.release(slot)
-
-    def prefill(
-        self, slots: Sequence[int], chunks: Sequence[Sequence[int]], *, all_logits: bool = False
-    ) -> list[FloatArray]:
-        """Append a chunk of at least one token to each slot.
-
-        Returns:
-            For each slot the logits after its last token, (1, V), or with `all_logits` after every token, (t, V).
-
-        Raises:
-            ContextLengthExceededError: a chunk does not fit behind what its slot holds; nothing was appended.
-        """
-        spans = self._slots.spans(slots, chunks)
-        tokens = [token for chunk in chunks for token in chunk]
-        if all_logits:
-            logits = self._forward(tokens, spans)  # (T, V)
-            return [logits[span.start : span.stop] for span in spans]
-        logits = self._forward(tokens, spans, last=True)  # (B, V)
-        return [row[None] for row in logits]
-
-    def decode(self, slots: Sequence[int], tokens: Sequence[int]) -> FloatArray:
-        """Append one token to each slot and return the logits after it, (B, V).
-
-        Raises:
-            ContextLengthExceededError: a slot is full; nothing was appended.
-        """
-        return self._forward(tokens, self._slots.spans(slots, [(token,) for token in tokens]))
+    def _copy(self, slot: int, copy: int, length: int) -> None:
+        """Copy the keys and values of a slot's first `length` tokens."""
+        self._cache[:, :, copy, :, :length] = self._cache[:, :, slot, :, :length]
 
     @torch.inference_mode()
-    def _forward(self, tokens: Sequence[int], spans: Sequence[Span], *, last: bool = False) -> FloatArray:
-        """The logits after every token, or only after the last one of each sequence."""
+    def _forward(self, tokens: Sequence[int], spans: Sequence[Span], rows: Sequence[int]) -> FloatArray:
+        """The logits after the tokens whose indices are in `rows`, ascending, (R, V); all tokens go into the cache."""
         positions = [position for span in spans for position in range(span.past, span.length)]
         x = self._token_embeddings[torch.tensor(tokens)] + self._position_embeddings[torch.tensor(positions)]  # (T, C)
         for block in self._blocks:
             x = block(x, spans)
-        self._slots.appended(spans)
-        if last:
-            x = x[torch.tensor([span.stop - 1 for span in spans])]  # (B, C)
+        if len(rows) < len(tokens):
+            x = x[torch.tensor(rows)]  # (R, C)
         logits: FloatArray = _head(self._ln_f(x), self._token_embeddings).numpy()
         return logits
 

@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from handler.errors import EngineError
+from handler.inference.philox import philox
 from handler.inference.protocol import FloatArray, SamplingParams, TokenLogprobs
 
-WORD: Final = 2**64  # keys and counters of the generator are whole numbers of several words
 TINY: Final = float(np.finfo(np.float32).tiny)  # the least temperature that 32 bits hold to full precision
 BLOCK: Final = 256  # weights added up at once; about the root of the vocabulary's size
 BUCKETS: Final = 4096  # of weights, for 32 powers of 2
@@ -165,13 +165,8 @@ def _locate(sums: npt.NDArray[np.float64], point: float) -> tuple[int, float]:
 
 
 def uniform(seed: int, sample: int, step: int) -> float:
-    """A random number in [0, 1) that depends on its arguments alone.
-
-    Counter-based (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"), so that a sample comes out the
-    same whatever is generated beside it and in whatever order.
-    """
-    generator = np.random.Philox(key=seed % WORD + sample * WORD, counter=step * WORD)
-    return int(generator.random_raw() >> 11) * 2.0**-53
+    """A random number in [0, 1) that depends on its arguments alone; 53 of its bits are random."""
+    return (philox((seed % 2**64, sample), (1, step, 0, 0)) >> 11) * 2.0**-53
 
 
 def logprobs_of(logits: FloatArray, token: int, top: int) -> TokenLogprobs:

@@ -213,7 +213,7 @@ class Scheduler:
                 prompt.reader, prompt.scores = choice, [None]
             else:
                 choice.position = len(prompt.tokens)
-            choice.slot = slot
+            choice.slot, choice.admitted = slot, time.monotonic()
             self._running.append(choice)
         self._waiting = [choice for choice in self._waiting if choice.slot == NO_SLOT]
 

@@ -1,9 +1,17 @@
-"""Which slots of a key-value cache are taken, and how many tokens each holds."""
+"""What step engines share: the slots of the key-value cache, and how a step's chunks become one row of tokens."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
+from typing import Final
 
-from handler.errors import ContextLengthExceededError
+from handler.errors import ContextLengthExceededError, UnsupportedModelError
+from handler.inference.config import ModelConfig
+from handler.inference.protocol import FloatArray
+
+# More sequences than this in one batch make each of them slower without making all of them faster.
+MAX_SLOTS: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +30,10 @@ class Span:
 
 
 class Slots:
-    """The book-keeping that step engines share; keys and values themselves are the engine's."""
+    """Which slots are taken, and how many tokens each holds; keys and values themselves are the engine's."""
 
     def __init__(self, count: int, context_length: int) -> None:
+        self.count = count
         self._context_length = context_length
         self._lengths: dict[int, int] = {}
         self._free = list(reversed(range(count)))
@@ -79,3 +88,86 @@ class Slots:
         """Note that the spans' tokens are in the cache."""
         for span in spans:
             self._lengths[span.slot] = span.length
+
+
+class SlottedEngine(ABC):
+    """A `StepEngine` but for its arithmetic: a subclass says what the forward pass is, and how a slot is copied."""
+
+    def __init__(self, config: ModelConfig, *, slot_bytes: int, kv_cache_bytes: int) -> None:
+        """Find out how many sequences fit.
+
+        Args:
+            config: the architecture.
+            slot_bytes: what the keys and values of one sequence as long as the context take.
+            kv_cache_bytes: room for keys and values; the slots are as many sequences as fit.
+
+        Raises:
+            UnsupportedModelError: not one does.
+        """
+        count = min(kv_cache_bytes // slot_bytes, MAX_SLOTS)
+        if count == 0:
+            raise UnsupportedModelError(
+                f"KV_CACHE_MB must leave room for at least one sequence, which takes {slot_bytes:,} bytes; "
+                f"given: {kv_cache_bytes:,}"
+            )
+        self.context_length, self.vocabulary_size = config.context_length, config.vocabulary_size
+        self._slots = Slots(count, config.context_length)
+
+    def acquire(self) -> int | None:
+        """Take a free, empty slot, or None if the key-value cache is fully used."""
+        return self._slots.acquire()
+
+    def fork(self, slot: int, length: int) -> int | None:
+        """Take a free slot that starts as a copy of another slot's first `length` tokens, or None."""
+        self._slots.check_holds(slot, length)
+        copy = self._slots.acquire(length)
+        if copy is not None:
+            self._copy(slot, copy, length)
+        return copy
+
+    def truncate(self, slot: int, length: int) -> None:
+        """Keep a slot's first `length` tokens and forget those behind."""
+        self._slots.truncate(slot, length)
+
+    def release(self, slot: int) -> None:
+        """Give a slot back."""
+        self._slots.release(slot)
+
+    def prefill(
+        self, slots: Sequence[int], chunks: Sequence[Sequence[int]], *, all_logits: bool = False
+    ) -> list[FloatArray]:
+        """Append a chunk of at least one token to each slot.
+
+        Returns:
+            For each slot the logits after its last token, (1, V), or with `all_logits` after every token, (t, V).
+
+        Raises:
+            ContextLengthExceededError: a chunk does not fit behind what its slot holds; nothing was appended.
+        """
+        spans = self._slots.spans(slots, chunks)
+        rows = range(spans[-1].stop) if all_logits else [span.stop - 1 for span in spans]
+        logits = self._step(list(chain.from_iterable(chunks)), spans, rows)
+        if all_logits:
+            return [logits[span.start : span.stop] for span in spans]
+        return [row[None] for row in logits]
+
+    def decode(self, slots: Sequence[int], tokens: Sequence[int]) -> FloatArray:
+        """Append one token to each slot and return the logits after it, (B, V).
+
+        Raises:
+            ContextLengthExceededError: a slot is full; nothing was appended.
+        """
+        return self._step(tokens, self._slots.spans(slots, [(token,) for token in tokens]), range(len(tokens)))
+
+    def _step(self, tokens: Sequence[int], spans: Sequence[Span], rows: Sequence[int]) -> FloatArray:
+        logits = self._forward(tokens, spans, rows)
+        self._slots.appended(spans)
+        return logits
+
+    @abstractmethod
+    def _forward(self, tokens: Sequence[int], spans: Sequence[Span], rows: Sequence[int]) -> FloatArray:
+        """The logits after the tokens whose indices are in `rows`, ascending, (R, V); all tokens go into the cache."""
+
+    @abstractmethod
+    def _copy(self, slot: int, copy: int, length: int) -> None:
+        """Copy the keys and values of a slot's first `length` tokens."""

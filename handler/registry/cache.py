@@ -75,7 +75,7 @@ class LocalCache:
     def find(self, bucket: str, name: str, alias: str) -> LocalCopy | None:
         """The copy of the version that this alias pointed to when it was written, if there is one."""
         with suppress(OSError, ValueError, KeyError, TypeError, CorruptModelError):
-            # What somebody else has put there is nothing to start from: a manifest's chunk hashes are taken on trust.
+            # What somebody else has put there is nothing to start from: that the alias led to it is taken on trust.
             if self._folder.stat().st_uid != os.getuid():
                 return None
             for folder in self._folder.iterdir():

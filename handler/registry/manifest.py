@@ -1,7 +1,8 @@
 """The manifest of a version: what the model is, where it comes from, and every byte of it by its SHA-256.
 
 A manifest comes from a bucket, so it is read as anything from outside is: each field's presence, type and bounds are
-checked before it is believed, and a version is only itself when it is the digest of the files listed.
+checked before it is believed, and a version is only itself when it is the digest of the files listed, the hash of every
+chunk included: whoever may replace a manifest cannot let other bytes in under the same version.
 """
 
 import hashlib
@@ -134,8 +135,10 @@ def version_of(files: Iterable[ManifestFile]) -> str:
     """The version that these files are: `v` and 16 hex digits of the SHA-256 over their paths, sizes and hashes.
 
     The digest is taken over canonical JSON (ordered by path, no spaces), so equal content always is the same version.
+    The chunks' hashes are part of it, because they are all that a loader, which reads each byte once, holds bytes
+    against.
     """
-    listed = sorted([file.path, file.size, file.sha256] for file in files)
+    listed = sorted([file.path, file.size, file.sha256, file.chunks] for file in files)
     return "v" + hashlib.sha256(json.dumps(listed, separators=(",", ":")).encode()).hexdigest()[:16]
 
 

@@ -12,6 +12,9 @@ from handler.errors import (
 _THROTTLING = {"SlowDown", "Throttling", "ThrottlingException", "RequestLimitExceeded", "RequestTimeout"}
 _BAD_CREDENTIALS = {"ExpiredToken", "InvalidToken", "AuthorizationHeaderMalformed"}
 
+_REASONS = {"RequestTimeTooSkewed": "this machine's clock is wrong, and with it the signature's date"}
+_ABSENT = "where s3:ListBucket is not granted, an object that does not exist is answered like this, too"
+
 
 def refusal(where: str, status: int, code: str, message: str = "") -> RegistryError:
     """The error for an answer of S3's that is none.
@@ -24,7 +27,7 @@ def refusal(where: str, status: int, code: str, message: str = "") -> RegistryEr
 
     Returns:
         NotInRegistryError: there is no such bucket or object.
-        AccessDeniedError: the credentials are none, or do not allow this.
+        AccessDeniedError: the credentials are none, or do not allow this, or are dated wrongly.
         ConflictError: a condition (`If-Match`, `If-None-Match`) was not met.
         CorruptModelError: the object ends before the range asked for.
         StoreUnavailableError: throttled, or failed on S3's side; worth trying again.
@@ -34,10 +37,7 @@ def refusal(where: str, status: int, code: str, message: str = "") -> RegistryEr
     if status == 404:
         return NotInRegistryError(f"{where} does not exist: {said}")
     if status in (401, 403) or code in _BAD_CREDENTIALS:
-        return AccessDeniedError(
-            f"{where} may not be accessed: {said}"
-            " (where s3:ListBucket is not granted, an object that does not exist is answered like this, too)"
-        )
+        return AccessDeniedError(f"{where} may not be accessed: {said} ({_REASONS.get(code, _ABSENT)})")
     if status == 412 or (status == 409 and code == "ConditionalRequestConflict"):
         return ConflictError(f"{where} was changed by somebody else: {said}")
     if status == 416:

@@ -11,8 +11,10 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import botocore
@@ -23,6 +25,9 @@ from botocore.exceptions import BotoCoreError
 
 from handler.errors import AccessDeniedError, CorruptModelError, RegistryError, StoreUnavailableError
 from handler.registry.refusals import refusal
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
 
 # For a connection that hangs, not for a whole chunk: nothing has arrived for so long.
 SILENCE_SECONDS = 5.0
@@ -189,10 +194,16 @@ def _connect(url: str) -> HTTPConnection:
     if parts.scheme == "http":
         return HTTPConnection(str(parts.hostname), parts.port, timeout=SILENCE_SECONDS)
     # The SDK's certificates, or those it, too, is told of: not every image has some of its own.
+    context = _tls(os.environ.get("AWS_CA_BUNDLE") or str(_SDK_CERTIFICATES))
+    return HTTPSConnection(str(parts.hostname), parts.port, timeout=SILENCE_SECONDS, context=context)
+
+
+@lru_cache(maxsize=1)
+def _tls(certificates: str) -> "SSLContext":
+    """What a file of certificates vouches for; reading it takes 20 ms, which not every connection shall take anew."""
     import ssl  # noqa: PLC0415 - it takes time, and an endpoint on this machine does without
 
-    context = ssl.create_default_context(cafile=os.environ.get("AWS_CA_BUNDLE") or _SDK_CERTIFICATES)
-    return HTTPSConnection(str(parts.hostname), parts.port, timeout=SILENCE_SECONDS, context=context)
+    return ssl.create_default_context(cafile=certificates)
 
 
 def _credentials(bucket: str) -> Credentials:

@@ -12,7 +12,7 @@ from contextlib import suppress
 
 from snapshot_restore_py import register_after_restore, register_before_snapshot
 
-from handler.aws import forget_clients
+from handler.aws import dynamodb, dynamodb_soon, forget_clients
 from handler.errors import ServiceError
 from handler.loading import ModelLoading
 from handler.telemetry import logger
@@ -24,8 +24,15 @@ LOADING_SECONDS = 600.0
 class SnapshotHooks:
     """The hooks of one process."""
 
-    def __init__(self, loading: ModelLoading) -> None:
+    def __init__(self, loading: ModelLoading, *, checks_keys: bool) -> None:
+        """Nothing is registered yet.
+
+        Args:
+            loading: the model.
+            checks_keys: whether requests need DynamoDB's client.
+        """
         self._loading = loading
+        self._checks_keys = checks_keys
 
     def register(self) -> None:
         """Have Lambda's runtime call the hooks; without SnapStart it never does."""
@@ -41,6 +48,8 @@ class SnapshotHooks:
             service = self._loading.wait(time.time() + LOADING_SECONDS)
             service.warm_up()
             service.rest()
+        if self._checks_keys:
+            dynamodb()  # so that the snapshot has the SDK imported, which takes longer than a client
         forget_clients()
 
     def after_restore(self) -> None:
@@ -52,6 +61,8 @@ class SnapshotHooks:
         random.seed()
         forget_clients()
         logger.info("restored")
+        if self._checks_keys:
+            dynamodb_soon()
         threading.Thread(target=self._touch_pages, name="touch pages", daemon=True).start()
 
     def _touch_pages(self) -> None:

@@ -49,6 +49,8 @@ def deploy(
         console.print("The first API key follows; it cannot be shown again.")
         typer.echo(deployed.new_key)
     console.print(f"{folder.name} is live at {deployed.api_url} (documentation: {deployed.api_url}/docs).")
+    if deployed.stream_url:
+        console.print(f"It streams at {deployed.stream_url.rstrip('/')}.")
 
 
 def _setting(text: str) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""`python -m lifecycle.local`: what `make run`, `make invoke` and the container targets call."""
+"""`python -m lifecycle.local`: what `make run`, `make run-stream`, `make invoke` and the container targets call."""
 
 import sys
 from pathlib import Path
@@ -26,6 +26,12 @@ Model = Annotated[str, Option(help="`demo`, a folder with a checkpoint, or a nam
 def serve(model: Model = "gpt2", port: Annotated[int, Option(min=1, max=65535)] = 8000) -> None:
     """Serve a model over HTTP until interrupted."""
     sys.exit(run_server(model, port, console))
+
+
+@cli.command()
+def stream(model: Model = "gpt2", port: Annotated[int, Option(min=1, max=65535)] = 8000) -> None:
+    """Serve a model the way the streaming function does on Lambda, behind its function URL, until interrupted."""
+    sys.exit(run_server(model, port, console, as_function=True))
 
 
 @cli.command()

@@ -69,13 +69,13 @@ def container_environment(source: str, console: Console) -> Iterator[dict[str, s
         yield {**os.environ, **cloud.environment(model, host=host), "SAM_CLI_TELEMETRY": "0"}
 
 
-def sam_invoke(event: Path, environment: dict[str, str]) -> bytes:
-    """Send an event to a fresh container and return its answer, or its error, as JSON; its log goes to stderr.
+def sam_invoke(event: Path, environment: dict[str, str], function: str = FUNCTION) -> bytes:
+    """Send an event to a fresh container and return its answer, or its error; its log goes to stderr.
 
     Raises:
         StoreUnavailableError: sam failed; it has said why.
     """
-    command = [SAM, "local", "invoke", FUNCTION, "--event", str(event)]
+    command = [SAM, "local", "invoke", function, "--event", str(event)]
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=False)
     if done.returncode:
         raise StoreUnavailableError(f"{SAM} local invoke ended with status {done.returncode}")

@@ -1,7 +1,8 @@
 """`make invoke`: the function as Lambda runs it, without a container.
 
 The runtime interface emulator (the very program that is in AWS's base images; it comes with aws-sam-cli) starts
-awslambdaric, which imports `handler.main` and waits for events.
+awslambdaric, which imports `handler.main` and waits for events; or, for the function whose responses stream, our own
+runtime in its place. Of a stream the emulator passes on the bytes, but all at once.
 """
 
 import os
@@ -9,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.request import Request, urlopen
@@ -21,6 +22,10 @@ EMULATOR = "lib/python*/site-packages/samcli/local/rapid/aws-lambda-rie-x86_64"
 PATH = "/2015-03-31/functions/function/invocations"
 
 INVOKE_SECONDS = 120
+
+# What Lambda runs, as template.yaml says: answers in one piece, and answers that stream.
+BUFFERED = ("awslambdaric", "handler.main.handler")
+STREAMING = ("handler.runtime", "handler.main:app", "handler.main:handler")
 
 
 def emulator() -> Path:
@@ -36,11 +41,12 @@ def emulator() -> Path:
 
 
 @contextmanager
-def emulated_function(environment: dict[str, str]) -> Iterator[str]:
+def emulated_function(environment: dict[str, str], module: Sequence[str] = BUFFERED) -> Iterator[str]:
     """Run the function under the emulator.
 
     Args:
         environment: the function's variables, beside those of this process.
+        module: the runtime's module and its arguments.
 
     Yields:
         The address to post events to.
@@ -50,7 +56,7 @@ def emulated_function(environment: dict[str, str]) -> Iterator[str]:
         str(emulator().resolve()),
         *("--runtime-interface-emulator-address", f"127.0.0.1:{port}"),
         *("--runtime-api-address", f"127.0.0.1:{api_port}"),
-        *(sys.executable, "-m", "awslambdaric", "handler.main.handler"),
+        *(sys.executable, "-m", *module),
     ]
     # The function's log goes where errors go, so that standard output is the answer alone.
     process = subprocess.Popen(command, env={**os.environ, **environment}, stdout=sys.stderr)

@@ -1,4 +1,7 @@
-"""`make run`: the application under uvicorn on this machine, its model in the embedded bucket."""
+"""`make run` and `make run-stream`: the application on this machine, its model in the embedded bucket.
+
+Under uvicorn, or as the function whose responses stream, behind a front that plays its function URL.
+"""
 
 import os
 import signal
@@ -22,8 +25,14 @@ HOST = "127.0.0.1"
 READY_SECONDS = 120
 
 
-def serve(source: str, port: int, console: Console) -> int:
+def serve(source: str, port: int, console: Console, *, as_function: bool = False) -> int:
     """Serve a model until interrupted.
+
+    Args:
+        source: `demo`, a folder with a checkpoint, or a name on the Hugging Face hub.
+        port: of this machine.
+        console: where to say what is going on.
+        as_function: serve it the way it runs on Lambda.
 
     Returns:
         The exit status: 0 after an interruption, else that of the server.
@@ -37,10 +46,11 @@ def serve(source: str, port: int, console: Console) -> int:
         with embedded_cloud() as cloud:
             model = publish_source(source, cloud.store, console)
             environment = {**os.environ, **cloud.environment(model), "AUTH_MODE": "none"}
-            server = subprocess.Popen(_uvicorn(port), env=environment)
+            command = function_url_command if as_function else uvicorn_command
+            server = subprocess.Popen(command(port), env=environment)
             try:
-                if _wait_until_ready(server, port):
-                    _greet(model, port, console)
+                if wait_until_ready(server, port):
+                    _greet(model, port, console, as_function=as_function)
                 return server.wait()
             finally:
                 server.terminate()
@@ -65,12 +75,18 @@ def _check_port(port: int) -> None:
             ) from error
 
 
-def _uvicorn(port: int) -> list[str]:
+def uvicorn_command(port: int) -> list[str]:
+    """What serves the application under uvicorn."""
     return [sys.executable, "-m", "uvicorn", "--factory", "handler.app:serve", "--host", HOST, "--port", str(port),
             "--log-level", "warning"]  # fmt: skip
 
 
-def _wait_until_ready(server: subprocess.Popen[bytes], port: int) -> bool:
+def function_url_command(port: int) -> list[str]:
+    """What serves it as the function whose responses stream."""
+    return [sys.executable, "-m", "lifecycle.local.function_url", str(port)]
+
+
+def wait_until_ready(server: subprocess.Popen[bytes], port: int) -> bool:
     """Wait for the model; False when the server ended or took too long."""
     end = time.monotonic() + READY_SECONDS
     while server.poll() is None and time.monotonic() < end:
@@ -82,8 +98,15 @@ def _wait_until_ready(server: subprocess.Popen[bytes], port: int) -> bool:
     return False
 
 
-def _greet(model: str, port: int, console: Console) -> None:
+def _greet(model: str, port: int, console: Console, *, as_function: bool) -> None:
     address = f"http://{HOST}:{port}"
-    console.print(f"Serving {model} on {address}, its documentation on {address}/docs. Ctrl-C ends it. Try:")
+    how = ", as its Lambda function streams" if as_function else ""
+    console.print(f"Serving {model} on {address}{how}, its documentation on {address}/docs. Ctrl-C ends it. Try:")
+    if as_function:
+        body = """'{"prompt": "Once upon a time", "max_tokens": 60, "stream": true}'"""
+        console.print(
+            f"  curl -sN {address}/v1/completions -H 'Content-Type: application/json' -d {body}", markup=False
+        )
+        return
     body = """'{"prompt": "Once upon a time"}'"""
     console.print(f"  curl -s {address}/generate_text -H 'Content-Type: application/json' -d {body}", markup=False)

@@ -3,8 +3,8 @@
 Without a container engine these tests fail: they are asked for by name, and a test that is skipped proves nothing.
 """
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
 
 import pytest
 from docker import DockerClient
@@ -15,6 +15,15 @@ from lifecycle.local.containers import IMAGE, container_engine, container_enviro
 
 # A user who is not in the image, as Lambda's is not.
 STRANGER = "993"
+
+NOWHERE = {"MODELS_BUCKET": "none", "MODEL_NAME": "none", "KEYS_TABLE": "none", "AWS_DEFAULT_REGION": "us-east-1"}
+
+
+class Python(Protocol):
+    """Runs a program in the image as Lambda would: nothing writable but /tmp, an unknown user."""
+
+    def __call__(self, program: str, environment: Mapping[str, str] | None = None) -> str:
+        """What it prints; without a cloud's environment there is no network."""
 
 
 @pytest.fixture(scope="session")
@@ -40,10 +49,10 @@ def cloud(image: Any) -> Iterator[dict[str, str]]:
 
 
 @pytest.fixture(scope="session")
-def python(engine: DockerClient, image: Any) -> Callable[[str], str]:
-    """Runs a program in the image as Lambda would: no network, nothing writable but /tmp, an unknown user."""
+def python(engine: DockerClient, image: Any) -> Python:
+    """The image's interpreter."""
 
-    def run(program: str) -> str:
+    def run(program: str, environment: Mapping[str, str] | None = None) -> str:
         output: bytes = engine.containers.run(
             image.id,
             entrypoint=["python", "-c"],
@@ -51,13 +60,8 @@ def python(engine: DockerClient, image: Any) -> Callable[[str], str]:
             user=STRANGER,
             read_only=True,
             tmpfs={"/tmp": ""},
-            network_mode="none",
-            environment={
-                "MODELS_BUCKET": "none",
-                "MODEL_NAME": "none",
-                "KEYS_TABLE": "none",
-                "AWS_DEFAULT_REGION": "us-east-1",
-            },
+            network_mode="bridge" if environment else "none",
+            environment=environment or NOWHERE,
             remove=True,
         )
         return output.decode()

@@ -45,7 +45,7 @@ def test_model_is_listed_and_ready(api: httpx.Client) -> None:
     assert api.get("/readyz").status_code == 200
 
 
-@pytest.mark.parametrize("path", ["/docs", "/openapi.json", "/healthz"])
+@pytest.mark.parametrize("path", ["/", "/docs", "/openapi.json", "/healthz"])
 def test_open_routes_need_no_key(api: httpx.Client, path: str) -> None:
     assert api.get(path).status_code == 200
 

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from lifecycle.local.containers import sam_invoke
+from tests.exchanges import events_of
+from tests.runtimes import split
 
 pytestmark = pytest.mark.container
 
@@ -31,6 +33,12 @@ def test_http_events(event: str, cloud: dict[str, str]) -> None:
     response = answer(event, cloud)
     assert response["statusCode"] == 200, response
     assert json.loads(response["body"])
+
+
+def test_the_function_that_streams(cloud: dict[str, str]) -> None:
+    prelude, body = split(sam_invoke(EVENTS / "http-api-v2-stream.json", cloud, "StreamFunction").rstrip(b"\n"))
+    assert prelude["statusCode"] == 200
+    assert events_of(body.decode() + "\n\n")[-1] == "[DONE]"
 
 
 def test_unknown_event_is_told_what_is_recognised(cloud: dict[str, str]) -> None:

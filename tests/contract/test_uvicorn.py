@@ -1,4 +1,6 @@
-"""uvicorn and the official client over real sockets, in front of an engine that steps when the test lets it."""
+"""The official client over real sockets, in front of an engine that steps when the test lets it: under uvicorn, and
+through a function URL and our own runtime, as on Lambda.
+"""
 
 import io
 import threading
@@ -11,18 +13,21 @@ import pytest
 import uvicorn
 from fastapi import FastAPI
 from openai import OpenAI
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from handler.errors import EngineError
+from lifecycle.local.function_url import FunctionUrl
 from lifecycle.local.invoke import free_port
 from tests.fake_engine import FakeEngine, continuation
 from tests.models import tiny_tokenizer
+from tests.runtimes import running
 from tests.services import VOCABULARY, running_app
 
 PATIENCE = 30.0  # how long a failing test takes
 
 
 @contextmanager
-def served(app: FastAPI) -> Iterator[OpenAI]:
+def served(app: ASGIApp) -> Iterator[OpenAI]:
     """The application under uvicorn, in a thread; yields a client of it."""
     server = uvicorn.Server(uvicorn.Config(app, port=free_port(), log_level="warning"))
     thread = threading.Thread(target=server.run)
@@ -35,6 +40,30 @@ def served(app: FastAPI) -> Iterator[OpenAI]:
     finally:
         server.should_exit = True
         thread.join()
+
+
+class OnLambda:
+    """An application behind a function URL, in our own runtime."""
+
+    def __init__(self, app: FastAPI) -> None:
+        self._app = app
+        self._url: ASGIApp = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await self._url(scope, receive, send)
+            return
+        await receive()
+        async with running(self._app) as api:
+            self._url = FunctionUrl(api)
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+        await send({"type": "lifespan.shutdown.complete"})
+
+
+Way = Callable[[FastAPI], ASGIApp]
+
+both_ways = pytest.mark.parametrize("way", [lambda app: app, OnLambda], ids=["uvicorn", "function-url"])
 
 
 def wait_until(happened: Callable[[], object]) -> None:
@@ -54,8 +83,11 @@ def engine(permits: threading.Semaphore) -> FakeEngine:
     return FakeEngine(vocabulary_size=VOCABULARY, permits=permits)
 
 
-def test_each_token_arrives_before_the_next_one_is_made(engine: FakeEngine, permits: threading.Semaphore) -> None:
-    with running_app(engine) as app, served(app) as client:
+@both_ways
+def test_each_token_arrives_before_the_next_one_is_made(
+    way: Way, engine: FakeEngine, permits: threading.Semaphore
+) -> None:
+    with running_app(engine) as app, served(way(app)) as client:
         permits.release()
         stream = client.completions.create(model="tiny", prompt=[65], max_tokens=4, temperature=0, stream=True)
         texts = []
@@ -66,10 +98,11 @@ def test_each_token_arrives_before_the_next_one_is_made(engine: FakeEngine, perm
     assert "".join(texts) == tiny_tokenizer(VOCABULARY).decode(continuation([65], 4, VOCABULARY))
 
 
+@both_ways
 def test_whoever_stops_reading_stops_the_generation_within_a_step(
-    engine: FakeEngine, permits: threading.Semaphore, log: io.StringIO
+    way: Way, engine: FakeEngine, permits: threading.Semaphore, log: io.StringIO
 ) -> None:
-    with running_app(engine) as app, served(app) as client:
+    with running_app(engine) as app, served(way(app)) as client:
         permits.release()
         with client.completions.create(model="tiny", prompt=[65], max_tokens=50, temperature=0, stream=True) as stream:
             next(stream)
@@ -80,8 +113,11 @@ def test_whoever_stops_reading_stops_the_generation_within_a_step(
     assert len(engine.steps) <= 1  # the one that was under way
 
 
-def test_an_error_on_the_way_is_raised_by_the_client(engine: FakeEngine, permits: threading.Semaphore) -> None:
-    with running_app(engine) as app, served(app) as client:
+@both_ways
+def test_an_error_on_the_way_is_raised_by_the_client(
+    way: Way, engine: FakeEngine, permits: threading.Semaphore
+) -> None:
+    with running_app(engine) as app, served(way(app)) as client:
         permits.release()
         stream = client.completions.create(model="tiny", prompt=[65], max_tokens=50, temperature=0, stream=True)
         next(stream)

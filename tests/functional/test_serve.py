@@ -1,4 +1,4 @@
-"""`make run`: serves what it was asked for or says what it serves instead, and leaves nothing behind."""
+"""`make run` and `make run-stream` serve what they are asked for, or say what instead, and leave nothing behind."""
 
 import json
 import os
@@ -11,17 +11,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.request import Request, urlopen
 
+import pytest
+
 from lifecycle.local.invoke import free_port
 from tests.checkpoints import old_style
 
 
 @contextmanager
-def serving(model: str, folder: Path, **environment: str) -> Iterator[tuple[str, list[str]]]:
+def serving(model: str, folder: Path, command: str = "serve", **environment: str) -> Iterator[tuple[str, list[str]]]:
     """Run the server in a folder; yields its address and what it says until it serves."""
     port = free_port()
-    command = [sys.executable, "-m", "lifecycle.local", "serve", "--model", model, "--port", str(port)]
+    arguments = [sys.executable, "-m", "lifecycle.local", command, "--model", model, "--port", str(port)]
     process = subprocess.Popen(
-        command, cwd=folder, env={**os.environ, **environment}, stderr=subprocess.PIPE, text=True
+        arguments, cwd=folder, env={**os.environ, **environment}, stderr=subprocess.PIPE, text=True
     )
     assert process.stderr is not None
     lines = []
@@ -33,8 +35,9 @@ def serving(model: str, folder: Path, **environment: str) -> Iterator[tuple[str,
         yield f"http://127.0.0.1:{port}", lines
     finally:
         process.send_signal(signal.SIGINT)
-        _, rest = process.communicate(timeout=30)
+        _, rest = process.communicate(timeout=30)  # until every process it started has closed its end
         assert process.returncode == 0, rest
+        assert "Traceback" not in rest
         with socket.socket() as probe:  # nobody listens there any more
             assert probe.connect_ex(("127.0.0.1", port)) != 0
 
@@ -53,12 +56,24 @@ def served_model(address: str) -> str:
     return model
 
 
-def test_the_demo_model_is_served_without_a_key(tmp_path: Path) -> None:
-    with serving("demo", tmp_path) as (address, lines):
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the demo model is packed once."""
+    return tmp_path_factory.mktemp("demo")
+
+
+def test_the_demo_model_is_served_without_a_key(folder: Path) -> None:
+    with serving("demo", folder) as (address, lines):
         assert generate(address).startswith("Once upon a time")
     assert any(f"Serving demo on {address}" in line for line in lines)
-    assert [path.name for path in (tmp_path / ".cache").iterdir()] == ["packed"]  # what the next start finds
-    assert [path.name for path in tmp_path.iterdir()] == [".cache"]
+    assert [path.name for path in (folder / ".cache").iterdir()] == ["packed"]  # what the next start finds
+    assert [path.name for path in folder.iterdir()] == [".cache"]
+
+
+def test_it_is_served_as_a_function_that_streams(folder: Path) -> None:
+    with serving("demo", folder, "stream") as (address, lines):
+        assert generate(address).startswith("Once upon a time")
+    assert any(f"Serving demo on {address}, as its Lambda function streams" in line for line in lines)
 
 
 def test_a_checkpoint_in_a_folder_is_imported_and_served(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ EVENT = Path(__file__).parent.parent / "events" / "http-api-v2.json"
 PROGRAM = """
 import json, os, random, socket, sys
 from awslambdaric.lambda_runtime_hooks_runner import run_after_restore, run_before_snapshot
-from handler.aws import dynamodb
+from handler.aws import _dynamodb
 from handler.main import handler, loading
 
 class Context:
@@ -40,7 +40,7 @@ def connections():
 
 def clients():
     # The SDK's clients, each of which keeps connections to use them again.
-    return dynamodb.cache_info().currsize
+    return _dynamodb.cache_info().currsize
 
 def answer():
     event = json.load(open(sys.argv[1]))

@@ -15,3 +15,9 @@ def stack(request: pytest.FixtureRequest) -> Stack:
 def default_stack() -> Stack:
     """What it would create when told nothing."""
     return stacks()["api-key"]
+
+
+@pytest.fixture
+def operated_stack() -> Stack:
+    """What it would create for somebody who wants to be told of everything."""
+    return stacks()["api-key-gradual-bounded-watched-budget"]

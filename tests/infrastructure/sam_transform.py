@@ -1,11 +1,13 @@
 """Apply SAM's transform, the very code that runs in CloudFormation, to template.yaml with the parameters on stdin.
 
 Run by the interpreter of .venv-sam, where aws-sam-translator lives. Reads a JSON list of parameter objects and writes
-the list of CloudFormation templates.
+the list of CloudFormation templates, in each nested stack its own as `Template`.
 """
 
 import json
 import sys
+from pathlib import Path
+from typing import Any
 
 from samcli.yamlhelper import yaml_parse
 from samtranslator.translator.managed_policy_translator import ManagedPolicyLoader
@@ -18,15 +20,25 @@ IMAGE = "111122223333.dkr.ecr.us-east-1.amazonaws.com/gpt2:api"
 def main() -> None:
     """Transform once for each set of parameters."""
     templates = []
-    with open("template.yaml") as file:  # noqa: PTH123 - runs under another interpreter; nothing else is needed
-        source = file.read()
+    source = Path("template.yaml").read_text()
     for parameters in json.load(sys.stdin):
         template = yaml_parse(source)
         for resource in template["Resources"].values():
             if resource["Type"] == "AWS::Serverless::Function":
                 resource["Properties"]["ImageUri"] = IMAGE
-        templates.append(transform(template, parameters, ManagedPolicyLoader(None)))
+        transformed = transform(template, parameters, ManagedPolicyLoader(None))
+        nest(transformed, Path())
+        templates.append(transformed)
     json.dump(templates, sys.stdout)
+
+
+def nest(template: dict[str, Any], folder: Path) -> None:
+    """Put the templates of nested stacks, which are named by paths from their parent's folder, into them."""
+    for resource in template["Resources"].values():
+        if resource["Type"] == "AWS::CloudFormation::Stack":
+            path = folder / resource["Properties"]["TemplateURL"]
+            resource["Template"] = yaml_parse(path.read_text())
+            nest(resource["Template"], path.parent)
 
 
 if __name__ == "__main__":

@@ -17,19 +17,32 @@ JWT = {"JwtIssuer": "https://issuer.example", "JwtAudience": "text,other"}
 
 REPLY_TO = "arn:aws:sqs:us-east-1:111122223333:replies,arn:aws:events:us-east-1:111122223333:event-bus/answers"
 
-# Every choice that a condition of the template depends on.
-CHOICES: list[dict[str, str]] = [
-    {
-        "AuthMode": mode,
-        "SnapStart": snapshot,
-        "AllowedOrigins": origins,
-        "ReplyTo": replies,
-        **(JWT if mode == "jwt" else {}),
-    }
-    for mode, snapshot, origins, replies in itertools.product(
-        ("api-key", "jwt", "iam"), ("false", "true"), ("", "https://a.example,https://b.example"), ("", REPLY_TO)
-    )
+_OFF = {"SnapStart": "false", "AllowedOrigins": "", "ReplyTo": "", "StreamConcurrency": "0", "Streaming": "url"}
+_ON = {
+    "SnapStart": "true",
+    "AllowedOrigins": "https://a.example,https://b.example",
+    "ReplyTo": REPLY_TO,
+    "StreamConcurrency": "5",
+}
+
+# Every choice of how it is called that a condition of the template depends on: each with every AuthMode, and each on its own. What depends
+# on two of them depends on AuthMode and Streaming, which are there in all combinations.
+CALLED: list[dict[str, str]] = [
+    {"AuthMode": mode, **_OFF, **changes, **(JWT if mode == "jwt" else {})}
+    for mode, changes in [
+        *itertools.product(
+            ("api-key", "jwt", "iam"), [{}, _ON, *({"Streaming": to} for to in ("rest", "both", "none"))]
+        ),
+        *(("api-key", {name: value}) for name, value in _ON.items()),
+    ]
 ]
+
+# And of how it is operated, each alone, for no condition depends on two of them; and all at once.
+WATCHED = {"AlarmEmail": "ada@example.com"}
+OPERATED = ({"TrafficShift": "Canary10Percent5Minutes"}, {"MaxConcurrency": "20"}, WATCHED)
+ALL_AT_ONCE = {name: value for choice in OPERATED for name, value in choice.items()} | {"MonthlyBudget": "50"}
+
+CHOICES = CALLED + [CALLED[0] | choice for choice in (*OPERATED, ALL_AT_ONCE)]
 
 NO_VALUE = {"Ref": "AWS::NoValue"}
 
@@ -42,6 +55,12 @@ def name_of(choice: Mapping[str, str]) -> str:
             *(["snapshot"] if choice["SnapStart"] == "true" else []),
             *(["origins"] if choice["AllowedOrigins"] else []),
             *(["replies"] if choice["ReplyTo"] else []),
+            *([choice["Streaming"]] if choice["Streaming"] != "url" else []),
+            *(["streams-bounded"] if choice["StreamConcurrency"] != "0" else []),
+            *(["gradual"] if "TrafficShift" in choice else []),
+            *(["bounded"] if "MaxConcurrency" in choice else []),
+            *(["watched"] if "AlarmEmail" in choice else []),
+            *(["budget"] if "MonthlyBudget" in choice else []),
         ]
     )
 
@@ -52,11 +71,18 @@ class Stack:
 
     Attributes:
         template: the whole of it.
-        parameters: the values it was decided for, defaults included.
+        parameters: the values it was decided for, defaults included; a nested one's may be of the parent's making.
+        nested: the stacks within it, by logical id.
     """
 
     template: dict[str, Any]
-    parameters: dict[str, str]
+    parameters: dict[str, Any]
+    nested: "dict[str, Stack]"
+
+    @property
+    def family(self) -> "list[Stack]":
+        """The stack and all within it."""
+        return [self, *(member for each in self.nested.values() for member in each.family)]
 
     def of_type(self, kind: str) -> dict[str, dict[str, Any]]:
         """The resources of a type, by logical id."""
@@ -92,11 +118,15 @@ def stacks_of(choices: Sequence[Mapping[str, str]]) -> list[Stack]:
     ]
 
 
-def holds(condition: Any, parameters: Mapping[str, str], conditions: Mapping[str, Any]) -> bool:
+def holds(condition: Any, parameters: Mapping[str, Any], conditions: Mapping[str, Any]) -> bool:
     """Decide a condition or an assertion, as far as this template uses CloudFormation's functions."""
     match condition:
         case {"Condition": name}:
             return holds(conditions[name], parameters, conditions)
+        case {"Fn::And": several}:
+            return all(holds(inner, parameters, conditions) for inner in several)
+        case {"Fn::Or": several}:
+            return any(holds(inner, parameters, conditions) for inner in several)
         case {"Fn::Not": [inner]}:
             return not holds(inner, parameters, conditions)
         case {"Fn::Equals": [left, right]}:
@@ -104,12 +134,12 @@ def holds(condition: Any, parameters: Mapping[str, str], conditions: Mapping[str
     raise ValueError(f"{condition} is more than these tests understand")
 
 
-def _value(operand: Any, parameters: Mapping[str, str]) -> str:
-    return parameters[operand["Ref"]] if isinstance(operand, dict) else str(operand)
+def _value(operand: Any, parameters: Mapping[str, Any]) -> str:
+    return str(parameters[operand["Ref"]] if isinstance(operand, dict) else operand)
 
 
-def _decided(template: dict[str, Any], parameters: dict[str, str]) -> Stack:
-    conditions = template.pop("Conditions")
+def _decided(template: dict[str, Any], parameters: dict[str, Any]) -> Stack:
+    conditions = template.pop("Conditions", {})
 
     def decide(node: Any) -> Any:
         if isinstance(node, list):
@@ -121,9 +151,21 @@ def _decided(template: dict[str, Any], parameters: dict[str, str]) -> Stack:
             return decide(then if holds(conditions[name], parameters, conditions) else otherwise)
         return {key: value for key, value in ((key, decide(value)) for key, value in node.items()) if value != NO_VALUE}
 
-    template["Resources"] = {
-        name: decide({key: value for key, value in resource.items() if key != "Condition"})
-        for name, resource in template["Resources"].items()
-        if "Condition" not in resource or holds(conditions[resource["Condition"]], parameters, conditions)
+    inner = {name: each.pop("Template") for name, each in template["Resources"].items() if "Template" in each}
+    for section in ("Resources", "Outputs"):
+        template[section] = {
+            name: decide({key: value for key, value in each.items() if key != "Condition"})
+            for name, each in template.get(section, {}).items()
+            if "Condition" not in each or holds(conditions[each["Condition"]], parameters, conditions)
+        }
+    given = {name: each["Properties"].get("Parameters", {}) for name, each in template["Resources"].items()}
+    nested = {
+        name: _decided(each, {key: _known(value, parameters) for key, value in given[name].items()})
+        for name, each in inner.items()
     }
-    return Stack(template, parameters)
+    return Stack(template, parameters, nested)
+
+
+def _known(value: Any, parameters: Mapping[str, Any]) -> Any:
+    """A parameter's value where a nested stack is handed it on, and any other value as it is."""
+    return parameters.get(value["Ref"], value) if isinstance(value, dict) and list(value) == ["Ref"] else value

@@ -65,10 +65,15 @@ def test_there_is_no_open_mode(default_stack: Stack) -> None:
 
 def test_nothing_else_is_public(stack: Stack) -> None:
     kinds = {resource["Type"] for resource in stack.template["Resources"].values()}
-    assert kinds.isdisjoint(
-        {"AWS::Lambda::Url", "AWS::ApiGateway::RestApi", "AWS::ElasticLoadBalancingV2::LoadBalancer"}
-    )
-    permissions = {name: each["Properties"] for name, each in stack.of_type("AWS::Lambda::Permission").items()}
+    assert "AWS::ElasticLoadBalancingV2::LoadBalancer" not in kinds
+    for nested in stack.family[1:]:
+        assert not nested.of_type("AWS::Lambda::Function")
+    # What streams is another file's.
+    permissions = {
+        name: each["Properties"]
+        for name, each in stack.of_type("AWS::Lambda::Permission").items()
+        if not name.startswith("Stream")
+    }
     api = {"FunctionName": {"Ref": "ApiFunctionAliaslive"}, "Action": "lambda:InvokeFunction"}
     assert permissions == {
         "ApiInvokePermission": {
@@ -104,17 +109,19 @@ def test_tokens_are_checked_against_issuer_and_audience() -> None:
         ({"AuthMode": "jwt", **JWT, "JwtIssuer": ""}, ["AuthMode=jwt needs JwtIssuer, an https URL"]),
         ({"AuthMode": "jwt", **JWT, "JwtAudience": ""}, ["AuthMode=jwt needs JwtAudience, at least one audience"]),
         ({"AuthMode": "iam"}, []),
+        ({"MonthlyBudget": "50", "AlarmEmail": "ada@example.com"}, []),
+        ({"MonthlyBudget": "50"}, ["MonthlyBudget needs AlarmEmail, who is told"]),
         ({}, []),
     ],
 )
-def test_jwt_is_refused_without_issuer_or_audience(parameters: dict[str, str], broken: list[str]) -> None:
+def test_parameters_that_need_each_other_are_refused_alone(parameters: dict[str, str], broken: list[str]) -> None:
     [stack] = stacks_of([parameters])
-    [rule] = stack.template["Rules"].values()
-    applies = holds(rule["RuleCondition"], stack.parameters, {})
     assert [
         assertion["AssertDescription"]
+        for rule in stack.template["Rules"].values()
+        if holds(rule["RuleCondition"], stack.parameters, {})
         for assertion in rule["Assertions"]
-        if applies and not holds(assertion["Assert"], stack.parameters, {})
+        if not holds(assertion["Assert"], stack.parameters, {})
     ] == broken
 
 
@@ -127,14 +134,18 @@ def test_other_origins_are_refused_unless_named(stack: Stack) -> None:
             "AllowOrigins": {"Fn::Split": [",", {"Ref": "AllowedOrigins"}]},
             "AllowMethods": ["GET", "POST", "DELETE"],
             "AllowHeaders": ["authorization", "*"],
-            "ExposeHeaders": ["retry-after", "x-request-id", "x-model-version"],
+            "ExposeHeaders": ["retry-after", "server-timing", "x-request-id", "x-model-version"],
             "MaxAge": 3600,
         }
 
 
-def test_api_may_do_this_and_nothing_more(stack: Stack) -> None:
+@pytest.mark.parametrize(("role", "log"), [("ApiRole", "ApiLogs"), ("StreamRole", "StreamLogs")])
+def test_api_may_do_this_and_nothing_more(stack: Stack, role: str, log: str) -> None:
+    if role not in stack.template["Resources"]:
+        assert (role, stack.parameters["Streaming"]) == ("StreamRole", "none")
+        return
     may_look_keys_up = allow("dynamodb:GetItem", {"Fn::GetAtt": ["KeysTable", "Arn"]})
-    assert list(statements(stack, "ApiRole")) == [
+    assert list(statements(stack, role)) == [
         *READ_THE_MODEL,
         *([may_look_keys_up] if stack.parameters["AuthMode"] == "api-key" else []),
         allow(["s3:GetObject", "s3:PutObject", "s3:DeleteObject"], results("files")),
@@ -143,7 +154,7 @@ def test_api_may_do_this_and_nothing_more(stack: Stack) -> None:
         allow(["s3:GetObject", "s3:PutObject"], results("jobs/requested")),
         allow("s3:GetObject", results("results/jobs")),
         allow("s3:ListBucket", {"Fn::GetAtt": ["ResultsBucket", "Arn"]}),
-        allow(WRITE_THE_LOG, {"Fn::GetAtt": ["ApiLogs", "Arn"]}),
+        allow(WRITE_THE_LOG, {"Fn::GetAtt": [log, "Arn"]}),
     ]
 
 
@@ -168,6 +179,7 @@ def test_worker_may_do_this_and_nothing_more(stack: Stack) -> None:
             [{"Fn::GetAtt": ["RequestQueue", "Arn"]}, {"Fn::GetAtt": ["BatchQueue", "Arn"]}],
         ),
         allow(["sqs:SendMessage", "sqs:GetQueueUrl"], {"Fn::GetAtt": ["DeadLetterQueue", "Arn"]}),
+        allow("sqs:SendMessage", {"Fn::GetAtt": ["UndeliveredQueue", "Arn"]}),
         {
             **allow(
                 "events:PutEvents",
@@ -180,27 +192,73 @@ def test_worker_may_do_this_and_nothing_more(stack: Stack) -> None:
     ]
 
 
-def test_every_function_has_a_role_written_out_here(stack: Stack) -> None:
-    roles = stack.of_type("AWS::IAM::Role")
-    assert {
+def test_check_may_do_this_and_nothing_more(stack: Stack) -> None:
+    groups = {
+        "Fn::Join": [
+            ":",
+            [
+                {"Fn::Sub": "arn:${AWS::Partition}:codedeploy:${AWS::Region}:${AWS::AccountId}:deploymentgroup"},
+                {"Fn::Sub": "${ServerlessDeploymentApplication}/*"},
+            ],
+        ]
+    }
+    assert list(statements(stack, "CheckRole")) == [
+        allow("lambda:InvokeFunction", {"Fn::Sub": "${ApiFunction.Arn}:*"}),
+        allow("codedeploy:PutLifecycleEventHookExecutionStatus", groups),
+        allow(WRITE_THE_LOG, {"Fn::GetAtt": ["CheckLogs", "Arn"]}),
+    ]
+
+
+def test_deployment_may_do_this_and_nothing_more(stack: Stack) -> None:
+    assert list(statements(stack, "DeploymentRole")) == [
+        allow(
+            ["lambda:GetAlias", "lambda:UpdateAlias", "lambda:GetProvisionedConcurrencyConfig"],
+            [{"Fn::GetAtt": ["ApiFunction", "Arn"]}, {"Fn::Sub": "${ApiFunction.Arn}:*"}],
+        ),
+        allow("lambda:InvokeFunction", {"Fn::GetAtt": ["CheckFunction", "Arn"]}),
+        allow("cloudwatch:DescribeAlarms", "*"),
+    ]
+
+
+def test_every_role_is_written_out_here_for_one_user(stack: Stack) -> None:
+    functions = {
         name: each["Properties"]["Role"]["Fn::GetAtt"][0]
         for name, each in stack.of_type("AWS::Lambda::Function").items()
-    } == {"ApiFunction": "ApiRole", "WorkerFunction": "WorkerRole"}
-    assert set(roles) == {"ApiRole", "WorkerRole"}
-    for role in roles.values():
+    }
+    stream = {} if stack.parameters["Streaming"] == "none" else {"StreamFunction": "StreamRole"}
+    assert functions == {
+        "ApiFunction": "ApiRole",
+        "WorkerFunction": "WorkerRole",
+        "CheckFunction": "CheckRole",
+        **stream,
+    }
+    group = stack.properties("ApiFunctionDeploymentGroup")
+    assert group["ServiceRoleArn"] == {"Fn::GetAtt": ["DeploymentRole", "Arn"]}
+    roles = stack.of_type("AWS::IAM::Role")
+    assert set(roles) == {*functions.values(), "DeploymentRole"}
+    for name, role in roles.items():
+        service = "codedeploy" if name == "DeploymentRole" else "lambda"
         assert "ManagedPolicyArns" not in role["Properties"]
         assert role["Properties"]["AssumeRolePolicyDocument"]["Statement"] == [
-            {"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}
+            {"Effect": "Allow", "Principal": {"Service": f"{service}.amazonaws.com"}, "Action": "sts:AssumeRole"}
         ]
+
+
+# What a star may stand for: the objects below a prefix of a bucket, versions of the function, deployments of the stack.
+STARS = (
+    r'/models/\$\{ModelName\}/\*"|ResultsBucket\.Arn\}(/[a-z]+){1,2}/\*"|\$\{ApiFunction\.Arn\}:\*"'
+    r'|\$\{ServerlessDeploymentApplication\}/\*"'
+)
+# And what is a right to all or none.
+INDIVISIBLE = allow("cloudwatch:DescribeAlarms", "*")
 
 
 def test_no_statement_allows_by_wildcard(stack: Stack) -> None:
     for statement in statements(stack):
         actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
         assert not [action for action in actions if "*" in action]
-        # A star may stand for the objects below a prefix of a bucket, and for nothing else.
-        objects = r'/models/\$\{ModelName\}/\*"|ResultsBucket\.Arn\}(/[a-z]+){1,2}/\*"'
-        assert re.sub(objects, "", json.dumps(statement["Resource"])).count("*") == 0
+        if statement != INDIVISIBLE:
+            assert re.sub(STARS, "", json.dumps(statement["Resource"])).count("*") == 0
 
 
 def test_models_bucket_is_private(stack: Stack) -> None:

@@ -105,11 +105,24 @@ def test_every_rule_keeps_what_it_cannot_deliver(stack: Stack) -> None:
         "RequestRule": [arn("RequestQueue")],
         "JobRule": [arn("RequestQueue")],
         "BatchRule": [arn("BatchQueue")],
-        "WarmUpRule": [{"Ref": "ApiFunctionAliaslive"}],
+        "WarmUpRule": [
+            {"Ref": f"{function}Aliaslive"}
+            for function in ("ApiFunction", "StreamFunction")
+            if function in stack.template["Resources"]
+        ],
     }
     for rule in rules.values():
         for target in rule["Targets"]:
             assert target["DeadLetterConfig"] == {"Arn": arn("UndeliveredQueue")}
+
+
+def test_what_the_worker_was_invoked_with_in_vain_is_kept(stack: Stack) -> None:
+    [config] = stack.of_type("AWS::Lambda::EventInvokeConfig").values()
+    assert config["Properties"] == {
+        "FunctionName": {"Ref": "WorkerFunction"},
+        "Qualifier": "live",
+        "DestinationConfig": {"OnFailure": {"Destination": arn("UndeliveredQueue")}},
+    }
 
 
 def test_the_rule_and_the_worker_agree_on_what_a_request_is(stack: Stack) -> None:

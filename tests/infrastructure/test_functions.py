@@ -2,6 +2,7 @@
 
 import os
 import re
+from typing import Any
 
 import pytest
 
@@ -9,11 +10,14 @@ from handler.settings import Settings
 from lifecycle.local.containers import FUNCTION
 from tests.infrastructure.stack import Stack, stacks, stacks_of
 
+STREAM = "StreamFunction"
 WORKER = "WorkerFunction"
+CHECK = "CheckFunction"
 
 # The AWS SDK's own, which sam local overrides: empty is the same as absent.
 SDK_VARIABLES = {
     FUNCTION: {"AWS_ENDPOINT_URL_S3": "", "AWS_ENDPOINT_URL_DYNAMODB": ""},
+    STREAM: {"AWS_ENDPOINT_URL_S3": "", "AWS_ENDPOINT_URL_DYNAMODB": ""},
     WORKER: {"AWS_ENDPOINT_URL_S3": "", "AWS_ENDPOINT_URL_SQS": "", "AWS_ENDPOINT_URL_EVENTBRIDGE": ""},
 }
 
@@ -30,21 +34,36 @@ def version_of(stack: Stack, function: str = FUNCTION) -> str:
     return version
 
 
-@pytest.mark.parametrize("function", [FUNCTION, WORKER])
-def test_environment_is_exactly_what_the_settings_read(stack: Stack, function: str) -> None:
-    variables = stack.properties(function)["Environment"]["Variables"]
-    sdk = SDK_VARIABLES[function]
-    assert set(variables) == {name.upper() for name in Settings.model_fields} | set(sdk)
-    assert {name: variables[name] for name in sdk} == sdk
+def functions_of(stack: Stack) -> dict[str, dict[str, Any]]:
+    """The properties of every function that is there."""
+    functions = {name: each["Properties"] for name, each in stack.of_type("AWS::Lambda::Function").items()}
+    assert set(functions) == {FUNCTION, WORKER} | (set() if stack.parameters["Streaming"] == "none" else {STREAM})
+    return functions
+
+
+def test_environment_is_exactly_what_the_settings_read(stack: Stack) -> None:
+    for function, properties in functions_of(stack).items():
+        variables = properties["Environment"]["Variables"]
+        sdk = SDK_VARIABLES[function]
+        assert set(variables) == {name.upper() for name in Settings.model_fields} | set(sdk)
+        assert {name: variables[name] for name in sdk} == sdk
 
 
 def test_functions_differ_only_in_who_may_call_them(stack: Stack) -> None:
     api, worker = (stack.properties(name)["Environment"]["Variables"] for name in (FUNCTION, WORKER))
     different = {name.upper() for name in Settings.model_fields if api[name.upper()] != worker[name.upper()]}
     snapshot = stack.parameters["SnapStart"] == "true"
-    assert different == {"AUTH_MODE", "KEYS_TABLE", *(["REFRESH_SECONDS"] if snapshot else [])}
+    assert different == {
+        "AUTH_MODE",
+        "KEYS_TABLE",
+        "JWT_ISSUER",
+        "JWT_AUDIENCE",
+        *(["REFRESH_SECONDS"] if snapshot else []),
+    }
     assert api["REFRESH_SECONDS"] == (0 if snapshot else {"Ref": "RefreshSeconds"})
-    assert (worker["AUTH_MODE"], worker["KEYS_TABLE"]) == ("iam", "")
+    assert (worker["AUTH_MODE"], worker["KEYS_TABLE"], worker["JWT_ISSUER"]) == ("iam", "", "")
+    stream = functions_of(stack).get(STREAM)
+    assert stream is None or stream["Environment"]["Variables"] == api
 
 
 def test_defaults_are_those_of_the_settings(default_stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,37 +81,38 @@ def test_defaults_are_those_of_the_settings(default_stack: Stack, monkeypatch: p
     assert Settings.from_environment(os.environ) == expected
 
 
-@pytest.mark.parametrize(("function", "timeout"), [(FUNCTION, {"Ref": "Timeout"}), (WORKER, 300)])
-def test_function_is_an_x86_image_of_the_size_asked_for(stack: Stack, function: str, timeout: object) -> None:
-    properties = stack.properties(function)
-    assert properties["PackageType"] == "Image"
-    assert properties["MemorySize"] == {"Ref": "MemorySize"}
-    assert properties["Timeout"] == timeout
-    assert properties["Architectures"] == [{"Ref": "Architecture"}]
+def test_functions_are_x86_images_of_the_size_asked_for(stack: Stack) -> None:
+    for function, properties in functions_of(stack).items():
+        assert properties["PackageType"] == "Image"
+        assert properties["MemorySize"] == {"Ref": "MemorySize"}
+        assert properties["Timeout"] == {FUNCTION: {"Ref": "Timeout"}, STREAM: 900, WORKER: 300}[function]
+        assert properties["Architectures"] == [{"Ref": "Architecture"}]
     assert stack.template["Parameters"]["Architecture"]["AllowedValues"] == ["x86_64"]
     assert (stack.parameters["MemorySize"], stack.parameters["Timeout"]) == ("3008", "30")
 
 
 def test_snapshots_are_taken_when_asked_for(stack: Stack) -> None:
     expected = "PublishedVersions" if stack.parameters["SnapStart"] == "true" else "None"
-    assert stack.properties(FUNCTION)["SnapStart"] == {"ApplyOn": expected}
+    assert {name: each["SnapStart"] for name, each in functions_of(stack).items() if name != WORKER} == {
+        name: {"ApplyOn": expected} for name in functions_of(stack) if name != WORKER
+    }
     assert "SnapStart" not in stack.properties(WORKER)
 
 
-@pytest.mark.parametrize("function", [FUNCTION, WORKER])
-def test_alias_points_to_the_version_published_by_this_deployment(stack: Stack, function: str) -> None:
-    assert stack.properties(f"{function}Aliaslive") == {
-        "Name": "live",
-        "FunctionName": {"Ref": function},
-        "FunctionVersion": {"Fn::GetAtt": [version_of(stack, function), "Version"]},
-    }
-    # A version that was replaced would keep its snapshot, and its price.
-    assert stack.template["Resources"][version_of(stack, function)]["DeletionPolicy"] == "Delete"
+def test_alias_points_to_the_version_published_by_this_deployment(stack: Stack) -> None:
+    for function in functions_of(stack):
+        assert stack.properties(f"{function}Aliaslive") == {
+            "Name": "live",
+            "FunctionName": {"Ref": function},
+            "FunctionVersion": {"Fn::GetAtt": [version_of(stack, function), "Version"]},
+        }
+        # A version that was replaced would keep its snapshot, and its price.
+        assert stack.template["Resources"][version_of(stack, function)]["DeletionPolicy"] == "Delete"
 
 
 def test_every_deployment_publishes_a_version_of_its_own() -> None:
     first, again, second = stacks_of([{"Deployment": digit * 32} for digit in "aab"])
-    for function in (FUNCTION, WORKER):
+    for function in (FUNCTION, STREAM, WORKER):
         assert version_of(first, function) == version_of(again, function)
         assert version_of(first, function) != version_of(second, function)
         # Lambda publishes nothing when the function is the same as before, so the function must change as well.
@@ -121,13 +141,12 @@ def test_api_throttles(stack: Stack) -> None:
 
 def test_logs_are_kept_for_a_time(stack: Stack) -> None:
     groups = stack.of_type("AWS::Logs::LogGroup")
-    assert set(groups) == {"ApiLogs", "AccessLogs", "WorkerLogs"}
+    logs = {FUNCTION: "ApiLogs", STREAM: "StreamLogs", WORKER: "WorkerLogs", CHECK: "CheckLogs"}
+    assert set(groups) == {"AccessLogs", *(logs[function] for function in functions_of(stack))}
     for group in groups.values():
         assert group["Properties"]["RetentionInDays"] == {"Ref": "LogRetentionDays"}
-    assert {
-        name: function["Properties"]["LoggingConfig"]["LogGroup"]["Ref"]
-        for name, function in stack.of_type("AWS::Lambda::Function").items()
-    } == {FUNCTION: "ApiLogs", WORKER: "WorkerLogs"}
+    for name, function in functions_of(stack).items():
+        assert function["LoggingConfig"]["LogGroup"] == {"Ref": logs[name]}
 
 
 def test_access_log_says_who_and_how_long_but_not_what(stack: Stack) -> None:
@@ -151,7 +170,9 @@ def test_access_log_says_who_and_how_long_but_not_what(stack: Stack) -> None:
 
 
 def test_outputs_are_what_deploying_reads_and_people_need(stack: Stack) -> None:
-    outputs = {name: output["Value"] for name, output in stack.template["Outputs"].items()}
+    outputs = {
+        name: output["Value"] for name, output in stack.template["Outputs"].items() if not name.startswith("Stream")
+    }
     assert outputs == {
         "ApiUrl": {"Fn::Sub": "https://${HttpApi}.execute-api.${AWS::Region}.${AWS::URLSuffix}"},
         "ModelsBucket": {"Ref": "ModelsBucket"},
@@ -163,6 +184,8 @@ def test_outputs_are_what_deploying_reads_and_people_need(stack: Stack) -> None:
         "AliasArn": {"Ref": f"{FUNCTION}Aliaslive"},
         "ApiLogs": {"Ref": "ApiLogs"},
         "WorkerLogs": {"Ref": "WorkerLogs"},
+        "AccessLogs": {"Ref": "AccessLogs"},
+        "Dashboard": {"Fn::GetAtt": ["Dashboard", "Outputs.Url"]},
     }
     # Deploying sets or reads these.
     assert {"ModelName", "ModelAlias", "AuthMode", "SnapStart", "Deployment"} <= set(stack.parameters)

@@ -31,6 +31,8 @@ def test_defaults(environment: pytest.MonkeyPatch) -> None:
         "engine": "auto",
         "auth_mode": "api-key",
         "keys_table": "keys",
+        "jwt_issuer": "",
+        "jwt_audience": "",
         "max_prompt_tokens": 1024,
         "max_tokens": 1024,
         "max_n": 16,
@@ -49,6 +51,11 @@ def test_defaults(environment: pytest.MonkeyPatch) -> None:
         ("ENGINE", "fast", "engine\n  Input should be"),
         ("MAX_TOKENS", "0", "max_tokens\n  Input should be greater than or equal to 1"),
         ("KEYS_TABLE", "", "AUTH_MODE=api-key needs KEYS_TABLE"),
+        ("JWT_ISSUER", "https://issuer.example", "JWT_ISSUER needs JWT_AUDIENCE"),
+        ("JWT_ISSUER", "http://issuer.example", "jwt_issuer\n  String should match pattern"),
+        ("JWT_ISSUER", "http://localhost.example", "jwt_issuer\n  String should match pattern"),
+        ("JWT_AUDIENCE", "text,", "jwt_audience\n  String should match pattern"),
+        ("JWT_ISSUER", "file:///etc/keys", "jwt_issuer\n  String should match pattern"),
     ],
 )
 def test_a_wrong_variable_is_named(environment: pytest.MonkeyPatch, name: str, value: str, message: str) -> None:

@@ -223,22 +223,25 @@ template <class S> struct Kernel {
         }
     }
 
+    // Row blocks that all tokens are multiplied with before the next ones come: their weights stay near the processor, and
+    // the activations of many tokens, which do not, are read (and widened) once for all of these blocks.
+    static constexpr int kBlocks = 8;
+
     static void product(const Matrix &matrix, const Activations &activations, int tokens, int first_block, int last_block,
                         const Output &output) {
         if constexpr (S::kWideTokens > 0)
             if (tokens >= S::kWideFrom && !matrix.group_scales)
                 return wide_product(matrix, activations, tokens, first_block, last_block, output);
-        for (int block = first_block; block < last_block; block++)
+        for (int block = first_block; block < last_block; block += kBlocks)
             in_tiles<S::kTokens>(tokens, [&](auto count, int first) {
-                tile<count>(matrix, activations, first, block, output);
+                for (int b = block; b < std::min(block + kBlocks, last_block); b++)
+                    tile<count>(matrix, activations, first, b, output);
             });
     }
 
-    // A product with so many tokens that it pays to widen weights, once for all of them; a few row blocks at a time, so
-    // that the tokens' activations need not be widened for each.
+    // A product with so many tokens that it pays to widen weights, once for all of them.
     static void wide_product(const Matrix &matrix, const Activations &activations, int tokens, int first_block,
                              int last_block, const Output &output) {
-        constexpr int kBlocks = 8;
         const size_t row = matrix.columns;
         int16_t *weights = wide_scratch((kBlocks * kRows + S::kWideTokens) * row);
         int16_t *values = weights + kBlocks * kRows * row;

@@ -1,57 +1,202 @@
-"""The function as Lambda runs it: awslambdaric under the runtime interface emulator, fed with the golden events."""
+"""The function as Lambda runs it: awslambdaric under the emulator, fed with golden events and with sam's own."""
 
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
+import boto3
 import pytest
 from rich.console import Console
 
+from handler.canary import handler as check_version
 from lifecycle.local.cloud import embedded_cloud
-from lifecycle.local.invoke import emulated_function, invoke
+from lifecycle.local.invoke import PATH, emulated_function, invoke
 from lifecycle.local.models import publish_source
+from tests.functional.events.worker import Context, Place
 
-EVENTS = Path(__file__).parent.parent.parent / "events"
+ROOT = Path(__file__).parents[3]
+EVENTS = ROOT / "tests/events"
 
-Send = Callable[[str], Any]
+WARM = {"warm": "demo", "version": ANY}
+COMPLETION = "text_completion"
+
+GOLDEN: dict[str, Any] = {
+    "direct-completion": COMPLETION,
+    "direct-prompt": COMPLETION,
+    "eventbridge": {"answered": 1},
+    "function-url": 200,
+    "http-api-v2": 200,
+    "http-api-v2-generate-text": 200,
+    "http-api-v2-healthz": 200,
+    "http-api-v2-stream": 200,
+    "load-balancer": 200,
+    "rest-api-v1": 200,
+    "s3": {"finished": ANY},
+    "s3-eventbridge": {"finished": ANY},
+    "schedule": WARM,
+    "schedule-scheduler": WARM,
+    "sns": {"answered": 1},
+    "sqs": {"batchItemFailures": []},
+    "sqs-poison": {"batchItemFailures": []},
+    "step-functions": COMPLETION,
+    "unknown-kinesis": "UnknownEventError",
+}
+
+UPLOAD = {"bucket": "results", "key": "inbox/chapter one.jsonl"}
+HEALTH = {"method": "GET", "path": "healthz"}
+
+# What sam's generator is asked for, and what our function says to it.
+GENERATED: list[tuple[str, str, dict[str, str], Any]] = [
+    ("sqs", "receive-message", {}, {"batchItemFailures": []}),  # "Hello from SQS!" is a prompt
+    ("sns", "notification", {}, {"answered": 1}),
+    ("s3", "put", UPLOAD, {"finished": ANY}),
+    ("s3", "put", {}, "InvalidRequestError"),  # of a bucket that is not ours
+    ("s3", "delete", UPLOAD, "InvalidRequestError"),  # nothing was created
+    ("cloudwatch", "scheduled-event", {}, WARM),
+    ("apigateway", "aws-proxy", {}, 401),  # it bears no key
+    ("apigateway", "aws-proxy", HEALTH, 200),
+    ("apigateway", "http-api-proxy", {}, 401),
+    ("apigateway", "http-api-proxy", HEALTH, 200),
+    ("alb", "request", {}, 401),
+    ("alb", "request", HEALTH, 200),
+    ("cloudwatch", "logs", {}, "UnknownEventError"),
+    ("stepfunctions", "error", {}, "UnknownEventError"),
+]
+
+
+@dataclass
+class Function:
+    """A warm function, and what lies around it."""
+
+    address: str
+    place: Place
+
+    def send(self, event: Any) -> dict[str, Any]:
+        """Its answer."""
+        answer: dict[str, Any] = json.loads(invoke(self.address, json.dumps(event).encode()))
+        return answer
 
 
 @pytest.fixture(scope="module")
-def send() -> Iterator[Send]:
-    """Sends a golden event to one warm function and returns the answer."""
+def function() -> Iterator[Function]:
+    """One for all tests."""
     with embedded_cloud() as cloud:
         model = publish_source("demo", cloud.store, Console(quiet=True))
+        place = Place(boto3.client("s3"), boto3.client("sqs"))
+        line = {"custom_id": "a", "method": "POST", "url": "/v1/completions", "body": {"prompt": "She"}}
+        place.s3.put_object(Bucket="results", Key=UPLOAD["key"], Body=json.dumps(line).encode())
         with emulated_function(cloud.environment(model)) as address:
-            yield lambda name: json.loads(invoke(address, (EVENTS / f"{name}.json").read_bytes()))
+            yield Function(address, place)
 
 
-@pytest.mark.parametrize("name", ["http-api-v2", "rest-api-v1", "function-url", "load-balancer"])
-def test_http_events_are_answered_over_http(send: Send, name: str) -> None:
-    answer = send(name)
-    assert answer["statusCode"] == 200
-    assert json.loads(answer["body"])["choices"][0]["text"]
+@pytest.fixture(scope="module")
+def generated() -> list[Any]:
+    """An event for each line of the table."""
+    done = subprocess.run(
+        [str(ROOT / ".venv-sam/bin/python"), str(Path(__file__).with_name("sam_events.py"))],
+        input=json.dumps([line[:3] for line in GENERATED]),
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    events: list[Any] = json.loads(done.stdout)
+    return events
 
 
-def test_direct_events_are_answered_with_the_completion(send: Send) -> None:
-    assert send("direct-prompt")["usage"]["completion_tokens"] <= 16
-    assert len(send("direct-completion")["choices"]) == 2
+def golden(name: str) -> Any:
+    return json.loads((EVENTS / f"{name}.json").read_text())
 
 
-def test_events_that_nobody_waits_for_are_acknowledged(send: Send) -> None:
-    assert send("sqs") == {"batchItemFailures": []}
-    assert send("sns") == send("eventbridge") == {"answered": 1}
-    assert send("schedule")["warm"] == send("schedule-scheduler")["warm"] == "demo"
-    assert len(send("step-functions")["choices"]) == 2
+def gist(answer: dict[str, Any]) -> Any:
+    """The type of an error, the status of a response, the kind of an object, or else the answer itself."""
+    return answer.get("errorType") or answer.get("statusCode") or answer.get("object") or answer
 
 
-def test_an_unknown_event_is_a_typed_error_and_the_function_lives_on(send: Send) -> None:
-    error = send("unknown-kinesis")
-    assert error["errorType"] == "UnknownEventError"
-    assert "Recognised are: HTTP" in error["errorMessage"]
-    assert send("direct-prompt")["object"] == "text_completion"
+def test_every_golden_event_is_expected_to_have_an_answer() -> None:
+    assert sorted(path.stem for path in EVENTS.iterdir()) == sorted(GOLDEN)
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_golden_events_are_answered(function: Function, name: str) -> None:
+    assert gist(function.send(golden(name))) == GOLDEN[name]
+
+
+@pytest.mark.parametrize("index", range(len(GENERATED)), ids=[f"{line[0]}-{line[1]}" for line in GENERATED])
+def test_events_that_sam_generates_are_answered(function: Function, generated: list[Any], index: int) -> None:
+    assert gist(function.send(generated[index])) == GENERATED[index][3]
+
+
+def test_a_bare_message_of_the_generator_is_a_prompt_whose_result_is_kept(
+    function: Function, generated: list[Any]
+) -> None:
+    before = set(function.place.results())
+    event = generated[0]
+    event["Records"][0]["messageAttributes"] = {"request_id": {"dataType": "String", "stringValue": "hello"}}
+    function.send(event)
+    kept = function.place.results()
+    assert set(kept) - before == {"results/sqs/hello.json"}
+    assert event["Records"][0]["body"] == "Hello from SQS!"
+    assert kept["results/sqs/hello.json"]["response"]["usage"]["completion_tokens"] > 0
+
+
+def test_a_bucket_that_is_not_ours_is_told(function: Function, generated: list[Any]) -> None:
+    error = function.send(generated[3])
+    assert error["errorMessage"] == "Only objects of the results bucket, RESULTS_BUCKET, mean something here."
+
+
+def test_an_unknown_event_is_a_typed_error_and_the_function_lives_on(function: Function) -> None:
+    assert "Recognised are: HTTP" in function.send(golden("unknown-kinesis"))["errorMessage"]
+    assert function.send(golden("direct-prompt"))["usage"]["completion_tokens"] <= 16
+
+
+@contextmanager
+def code_deploy(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, Any]]]:
+    """A stand-in for CodeDeploy, and what it was told."""
+    told: list[dict[str, Any]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            told.append({"action": self.headers["X-Amz-Target"].partition(".")[2], **body})
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"{}")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        monkeypatch.setenv("AWS_ENDPOINT_URL_CODEDEPLOY", f"http://127.0.0.1:{server.server_port}")
+        yield told
+        server.shutdown()
+        thread.join()
+
+
+def test_a_deployment_is_told_that_a_version_answers(function: Function, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The emulator knows its function by this name alone.
+    monkeypatch.setenv("NEW_VERSION", "function")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_LAMBDA", function.address.removesuffix(PATH))
+    event = {"DeploymentId": "d-ABC", "LifecycleEventHookExecutionId": "hook-1"}
+    with code_deploy(monkeypatch) as told:
+        assert check_version(event, Context()) == {"status": "Succeeded"}
+    assert told == [
+        {
+            "action": "PutLifecycleEventHookExecutionStatus",
+            "deploymentId": "d-ABC",
+            "lifecycleEventHookExecutionId": "hook-1",
+            "status": "Succeeded",
+        }
+    ]
 
 
 def test_the_command_prints_the_answer_and_nothing_else() -> None:

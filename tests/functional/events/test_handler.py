@@ -68,7 +68,7 @@ def test_a_snapshot_is_taken_with_the_model_in_it(cloud: Cloud, monkeypatch: pyt
     monkeypatch.delitem(sys.modules, "handler.main", raising=False)
     main = importlib.import_module("handler.main")
     # What awslambdaric calls when initialisation is complete.
-    main.SnapshotHooks(main.loading).before_snapshot()
+    main.SnapshotHooks(main.loading, checks_keys=True).before_snapshot()
 
     assert main.loading.start().done()
 
@@ -99,14 +99,17 @@ def test_every_http_source_gets_the_same_text_in_its_own_envelope(handler: Handl
         assert (answer["statusCode"], answer["isBase64Encoded"]) == (200, False)
 
 
-def test_a_gateway_that_cannot_stream_gets_all_events_in_one_body(handler: Handler) -> None:
-    answer = handler(golden("http-api-v2-stream"), Context())
+@pytest.mark.parametrize("name", ["http-api-v2", "load-balancer"])
+def test_what_cannot_stream_gets_all_events_in_one_body(handler: Handler, name: str) -> None:
+    event = golden(name)
+    event |= {part: golden("http-api-v2-stream")[part] for part in ("body", "isBase64Encoded")}
+    answer = handler(event, Context())
     *chunks, usage, done = events_of(answer["body"])
 
     assert (answer["statusCode"], answer["isBase64Encoded"]) == (200, False)
     assert answer["headers"]["content-type"] == "text/event-stream; charset=utf-8"
     assert done == "[DONE]"
-    whole = json.loads(handler(golden("http-api-v2"), Context())["body"])
+    whole = json.loads(handler(golden(name), Context())["body"])
     assert "".join(chunk["choices"][0]["text"] for chunk in chunks) == text_of(whole)
     assert len(chunks) > 2
     assert usage["usage"] == whole["usage"]

@@ -20,7 +20,7 @@ from lifecycle.quality import QualityError
 from lifecycle.store import WritableStore
 from tests.checkpoints import checkpoint
 
-# What deploying reads of template.yaml: its outputs, and parameters that remember what they were.
+# What deploying reads of template.yaml: its outputs, what outlives it, and parameters that remember what they were.
 TEMPLATE = {
     "Parameters": {
         name: {"Type": "String", "Default": default}
@@ -34,9 +34,11 @@ TEMPLATE = {
         }.items()
     },
     "Resources": {
-        "Bucket": {"Type": "AWS::S3::Bucket"},
+        "Bucket": {"Type": "AWS::S3::Bucket", "DeletionPolicy": "Retain"},
+        "Results": {"Type": "AWS::S3::Bucket", "DeletionPolicy": "Retain"},
         "Table": {
             "Type": "AWS::DynamoDB::Table",
+            "DeletionPolicy": "Retain",
             "Properties": {
                 "BillingMode": "PAY_PER_REQUEST",
                 "AttributeDefinitions": [{"AttributeName": "key_hash", "AttributeType": "S"}],
@@ -46,7 +48,9 @@ TEMPLATE = {
     },
     "Outputs": {
         "ApiUrl": {"Value": "https://api.example"},
+        "StreamUrl": {"Value": "https://stream.example/"},
         "ModelsBucket": {"Value": {"Ref": "Bucket"}},
+        "ResultsBucket": {"Value": {"Ref": "Results"}},
         "KeysTable": {"Value": {"Ref": "Table"}},
     },
 }
@@ -75,6 +79,9 @@ class FakeBuilder:
             Parameters=[{"ParameterKey": name, "ParameterValue": value} for name, value in values.items()],
         )
 
+    def delete(self, stack: str) -> None:
+        boto3.client("cloudformation").delete_stack(StackName=stack)
+
 
 def without_name(parameters: dict[str, str]) -> dict[str, str]:
     """The parameters less the deployment's name, which must look as the template wants it."""
@@ -96,6 +103,7 @@ def test_first_deployment_comes_before_the_model_and_makes_a_key() -> None:
     store = WritableStore(s3_client(), deployed.models_bucket)
     assert store.aliases("demo")["live"].version == store.versions("demo")[0]
     assert deployed.api_url == "https://api.example"
+    assert deployed.stream_url == "https://stream.example/"
     assert deployed.new_key is not None
     assert [key.label for key in KeyRegistry(deployed.keys_table).list()] == ["made by the first deployment"]
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ssl import SSLContext
 from threading import Thread
 
 import boto3
@@ -41,13 +42,15 @@ class _Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def answering(status: int, body: bytes, **headers: str) -> Iterator[str]:
+def answering(status: int, body: bytes, tls: SSLContext | None = None, **headers: str) -> Iterator[str]:
     """The address of a server that gives this answer to everything; `Content_Length` may promise more than there is."""
     server = _Server(status, {name.replace("_", "-"): value for name, value in headers.items()}, body)
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
     thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
+        yield f"http{'s' if tls else ''}://127.0.0.1:{server.server_address[1]}"
     finally:
         server.shutdown()
         thread.join()

@@ -1,10 +1,19 @@
 """What S3 says, over real connections: the reader and the SDK's client understand the same by it."""
 
 import socket
+import ssl
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Address
+from pathlib import Path
 
 import boto3
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from handler.errors import (
     AccessDeniedError,
@@ -96,9 +105,8 @@ def test_a_range_lands_in_its_place() -> None:
 
 
 def test_a_body_that_ends_early_is_worth_another_attempt() -> None:
-    headers = {"Content_Range": "bytes 0-1/2", "Content_Length": "2"}
     with (
-        answering(206, b"{", **headers) as address,
+        answering(206, b"{", Content_Range="bytes 0-1/2", Content_Length="2") as address,
         pytest.raises(StoreUnavailableError, match="2 bytes were promised"),
     ):
         read_range(address)
@@ -130,3 +138,45 @@ def test_missing_credentials_are_told_by_the_sdk_too(monkeypatch: pytest.MonkeyP
         monkeypatch.delenv(name)
     with pytest.raises(AccessDeniedError, match="cannot be reached without AWS credentials"):
         WritableStore(boto3.Session().client("s3"), "bucket").alias("gpt2", "live")
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A key and a certificate by which this machine vouches for itself, in one file."""
+    key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "store")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    file = tmp_path_factory.mktemp("tls") / "store.pem"
+    text = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    file.write_bytes(text + certificate.public_bytes(Encoding.PEM))
+    return file
+
+
+@pytest.fixture
+def tls(certificate: Path) -> ssl.SSLContext:
+    """What a server speaks TLS with."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate)
+    return context
+
+
+def test_a_store_is_read_over_tls_if_somebody_vouches_for_it(
+    tls: ssl.SSLContext, certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(certificate))
+    with answering(206, b"{}", tls, Content_Range="bytes 0-1/2") as address:
+        assert [read_range(address) for _ in range(2)] == [b"{}"] * 2
+
+
+def test_a_store_that_nobody_vouches_for_is_not_read(tls: ssl.SSLContext) -> None:
+    with (
+        answering(206, b"{}", tls, Content_Range="bytes 0-1/2") as address,
+        pytest.raises(StoreUnavailableError, match="CERTIFICATE_VERIFY_FAILED"),
+    ):
+        read_range(address)

@@ -125,10 +125,29 @@ GATEWAY = {
 @pytest.mark.parametrize("authorizer", [*GATEWAY.values(), {"jwt": {"claims": {}}}, {"iam": {}}, {}, None, "ada"])
 def test_the_gateways_verdict_counts_and_nothing_else(mode: str, authorizer: Any) -> None:
     authorize = authorizer_for(make_settings(auth_mode=mode))
-    scope = {"aws.event": {"requestContext": {"authorizer": authorizer}}}
+    scope = {"headers": [], "aws.event": {"requestContext": {"authorizer": authorizer}}}
 
     if authorizer == GATEWAY[mode]:
         assert authorize(scope) == {"jwt": "jwt:ada", "iam": "iam:arn:aws:iam::123456789012:user/ada"}[mode]
+    else:
+        with pytest.raises(AuthenticationError):
+            authorize(scope)
+
+
+@pytest.mark.parametrize(
+    ("identity", "allowed"),
+    [
+        ({"sourceIp": "192.0.2.10", "userArn": "arn:aws:iam::123456789012:user/ada"}, True),
+        ({"sourceIp": "192.0.2.10", "userArn": None}, False),
+        ({"sourceIp": "192.0.2.10"}, False),
+        (None, False),
+    ],
+)
+def test_a_rest_api_tells_of_its_callers_elsewhere(identity: Any, allowed: bool) -> None:
+    authorize = authorizer_for(make_settings(auth_mode="iam"))
+    scope = {"aws.event": {"resource": "/{proxy+}", "requestContext": {"identity": identity}}}
+    if allowed:
+        assert authorize(scope) == "iam:arn:aws:iam::123456789012:user/ada"
     else:
         with pytest.raises(AuthenticationError):
             authorize(scope)

@@ -1,5 +1,7 @@
 """Drafts: what is guessed, when, at what cost, and that the text does not depend on them."""
 
+import threading
+import time
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
@@ -196,6 +198,27 @@ def test_a_choice_cancelled_while_drafts_are_checked_leaves_the_others_as_they_a
     assert [event for event in events if event.choice == 1] == expected[1]
     assert first == expected[0][: len(first)]
     assert not any(isinstance(event, ChoiceFinished) for event in first)
+    assert engine.held == {}
+
+
+def test_time_is_up_between_steps_that_check_drafts_and_what_was_right_is_kept() -> None:
+    permits = threading.Semaphore(3)  # one for the prompt, two for steps with drafts
+    engine = FakeEngine(rule=cycle, permits=permits)
+    request = GenerationRequest((ROUND + ROUND,), (GREEDY,), max_tokens=45)
+    expected = run(FakeEngine(rule=cycle), request, drafting=False)[0]
+    deadline = time.time() + 0.2
+    scheduler = Scheduler(engine)
+    generation = scheduler.submit(replace(request, deadline=deadline))
+    while time.time() < deadline:
+        time.sleep(0.01)
+    permits.release(2)  # for a third, should the engine be asked for one more before it is late
+    *tokens, end = generation
+    scheduler.close()
+
+    assert tokens == expected[: len(tokens)]
+    assert end == ChoiceFinished(0, "deadline")
+    assert len(tokens) > len(engine.chunks)  # drafts were right, some of them
+    assert len(tokens) < 45
     assert engine.held == {}
 
 

@@ -1,15 +1,8 @@
-"""The reference engine, held against transformers' GPT-2 and against itself in other company.
+"""The reference engine, held against transformers' GPT-2 and against itself in other company."""
 
-Logits are compared within 1e-4: both compute in 32 bits, in another order. The tests' logits spread over a few units.
-"""
-
-import json
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
 from safetensors.torch import save
@@ -17,16 +10,12 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from handler.errors import ContextLengthExceededError, CorruptModelError, UnsupportedModelError
 from handler.inference.config import ModelConfig
-from handler.inference.protocol import FloatArray, StepEngine
-from handler.inference.reference import MAX_SLOTS, ReferenceEngine
-from handler.inference.tokenizer import Tokenizer
+from handler.inference.reference import ReferenceEngine
+from handler.inference.slots import MAX_SLOTS
 from handler.inference.weights import Tensor, read_tensors
 from tests.models import config_json, random_checkpoint, random_engine
+from tests.transformers_peer import Model, assert_same_greedy_text, close, logits_of, run, take
 
-Model: TypeAlias = Any  # transformers types its models only in part
-
-TOLERANCE = 1e-4
-DEMO = Path(__file__).parents[3] / "lifecycle" / "demo"
 CONFIGS: list[dict[str, Any]] = [
     config_json(),
     config_json(n_inner=50, activation_function="gelu"),
@@ -46,59 +35,6 @@ def peer(config: dict[str, Any], seed: int = 0) -> Model:
     )
     model.tie_weights()
     return model
-
-
-def logits_of(model: Model, tokens: Sequence[int]) -> FloatArray:
-    """transformers' logits after every token, (T, V)."""
-    with torch.inference_mode():
-        logits: FloatArray = model(torch.tensor([list(tokens)])).logits[0].numpy()
-    return logits
-
-
-def run(engine: StepEngine, tokens: Sequence[int]) -> FloatArray:
-    """The engine's logits after every token of one sequence, (T, V), leaving no slot taken."""
-    slot = take(engine)
-    logits = engine.prefill([slot], [tokens], all_logits=True)[0]
-    engine.release(slot)
-    return logits
-
-
-def take(engine: StepEngine) -> int:
-    slot = engine.acquire()
-    assert slot is not None
-    return slot
-
-
-def close(actual: FloatArray, expected: FloatArray) -> None:
-    np.testing.assert_allclose(actual, expected, rtol=0, atol=TOLERANCE)
-
-
-def greedy(engine: StepEngine, prompt: Sequence[int], count: int) -> tuple[list[int], list[FloatArray]]:
-    """The best continuation, decoded token by token, and the logits each token was taken from."""
-    slot = take(engine)
-    logits = engine.prefill([slot], [prompt])[0][0].copy()
-    tokens, seen = [int(logits.argmax())], [logits]
-    while len(tokens) < count:
-        logits = engine.decode([slot], tokens[-1:])[0].copy()
-        tokens.append(int(logits.argmax()))
-        seen.append(logits)
-    engine.release(slot)
-    return tokens, seen
-
-
-def assert_same_greedy_text(engine: StepEngine, model: Model, prompt: Sequence[int], count: int) -> None:
-    """Equal token by token, up to where the two best logits lie within the tolerance and either may win."""
-    tokens, seen = greedy(engine, prompt, count)
-    ids = torch.tensor([list(prompt)])
-    generated = model.generate(
-        ids, attention_mask=torch.ones_like(ids), do_sample=False, min_new_tokens=count, max_new_tokens=count
-    )
-    expected = generated[0, len(prompt) :].tolist()
-    for step, (mine, theirs) in enumerate(zip(tokens, expected, strict=True)):
-        if mine != theirs:
-            best, second = np.sort(seen[step])[[-1, -2]]
-            assert best - second < TOLERANCE, f"step {step}: {mine} for {theirs}, and not by a hair"
-            return
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=range(len(CONFIGS)))
@@ -291,58 +227,3 @@ def test_tensors_that_do_not_fit_are_named(
     with pytest.raises(error) as caught:
         ReferenceEngine(config, tensors, kv_cache_bytes=1_000_000, threads=1)
     assert message in str(caught.value)
-
-
-DEMO_PROMPT = "“I do not think,” said Mr. Darcy, “that"
-
-
-@pytest.fixture(scope="module")
-def demo_tokenizer() -> Tokenizer:
-    return Tokenizer((DEMO / "tokenizer.json").read_bytes())
-
-
-@pytest.fixture(scope="module")
-def demo_engine() -> ReferenceEngine:
-    config = ModelConfig.from_json(json.loads((DEMO / "config.json").read_text()))
-    tensors, _ = read_tensors(memoryview((DEMO / "model.safetensors").read_bytes()))
-    return ReferenceEngine(config, tensors, kv_cache_bytes=50_000_000, threads=1)
-
-
-@pytest.fixture(scope="module")
-def demo_peer() -> Model:
-    model: Model = GPT2LMHeadModel.from_pretrained(DEMO, dtype=torch.float32)
-    return model.eval()
-
-
-def test_demo_logits(demo_engine: ReferenceEngine, demo_peer: Model, demo_tokenizer: Tokenizer) -> None:
-    tokens = demo_tokenizer.encode(DEMO_PROMPT)
-    close(run(demo_engine, tokens), logits_of(demo_peer, tokens))
-
-
-def test_demo_greedy_text(demo_engine: ReferenceEngine, demo_peer: Model, demo_tokenizer: Tokenizer) -> None:
-    assert_same_greedy_text(demo_engine, demo_peer, demo_tokenizer.encode(DEMO_PROMPT), 60)
-
-
-def test_demo_prompts_of_a_batch_are_read_as_if_alone(demo_engine: ReferenceEngine, demo_tokenizer: Tokenizer) -> None:
-    prompts = [demo_tokenizer.encode(text) for text in (DEMO_PROMPT, "Chapter", "It was a", DEMO_PROMPT * 4)]
-    alone = [run(demo_engine, prompt)[-1].copy() for prompt in prompts]
-    slots = [take(demo_engine) for _ in prompts]
-    for logits, expected in zip(demo_engine.prefill(slots, prompts), alone, strict=True):
-        close(logits[0], expected)
-    for slot in slots:
-        demo_engine.release(slot)
-
-
-def test_the_demo_model_has_learnt_the_language(demo_engine: ReferenceEngine, demo_tokenizer: Tokenizer) -> None:
-    """A real sentence is far more probable than its words in another order."""
-
-    def log_probability(text: str) -> float:
-        tokens = [demo_tokenizer.end_of_text, *demo_tokenizer.encode(text)]
-        scores: npt.NDArray[np.float64] = run(demo_engine, tokens)[:-1].astype(np.float64)
-        normalizers = np.logaddexp.reduce(scores, axis=1)
-        return float((scores[np.arange(len(scores)), tokens[1:]] - normalizers).sum())
-
-    # Ten nats: e^10 times as probable, more than chance makes of a few words.
-    assert log_probability(" He took her hand and said nothing.") > 10 + log_probability(
-        " hand nothing her. said took and He"
-    )

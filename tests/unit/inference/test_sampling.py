@@ -163,6 +163,12 @@ def test_samples_follow_the_distribution(params: SamplingParams, kept: range) ->
     assert ((observed - expected) ** 2 / expected).sum() < CHI_SQUARE[len(kept) - 1]
 
 
+@given(st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1))
+def test_random_numbers_are_those_of_numpys_philox(seed: int, sample: int, step: int) -> None:
+    generator = np.random.Philox(key=seed + (sample << 64), counter=step << 64)
+    assert uniform(seed, sample, step) == (int(generator.random_raw()) >> 11) * 2.0**-53
+
+
 @pytest.mark.parametrize("vary", ["seed", "sample", "step"])
 def test_random_numbers_are_uniform_along_every_key(vary: str) -> None:
     numbers = [uniform(**({"seed": 5, "sample": 3, "step": 11} | {vary: value})) for value in range(5000)]

@@ -1,0 +1,200 @@
+"""What is watched, who is told, and what to do then: nothing fails unseen, and every alarm has its runbook."""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, get_args
+
+from handler.stages import Stage
+from handler.telemetry import COMPLETION_METRICS, DIMENSIONS, NAMESPACE, cold_start_metric
+from tests.infrastructure.stack import ROOT, Stack
+from tests.infrastructure.test_events import arn, mappings
+
+# Its failure is the failure of the deployment that called it, which says so.
+NOT_WATCHED = {"CheckFunction"}
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """An alarm: its kind, its properties, and what it watches, as metrics of resources of the whole stack."""
+
+    kind: str
+    properties: dict[str, Any]
+    watches: set[tuple[str, str, str]]
+
+
+def alarms(stack: Stack) -> Iterator[Alarm]:
+    """Every alarm of a stack and those within it."""
+    for member in stack.family:
+        for kind, each in member.of_type("AWS::CloudWatch::Alarm").items():
+            properties = each["Properties"]
+            metrics = [
+                metric["MetricStat"]["Metric"] for metric in properties.get("Metrics", []) if "MetricStat" in metric
+            ]
+            watches = {
+                (metric["Namespace"], metric["MetricName"], resource_of(member, dimension["Value"]))
+                for metric in metrics or [properties]
+                for dimension in metric["Dimensions"]
+            }
+            yield Alarm(kind, properties, watches)
+
+
+def resource_of(member: Stack, value: dict[str, str]) -> str:
+    """The resource of the whole stack that a parameter of a nested one stands for."""
+    resource = member.parameters[value["Ref"]]
+    name: str = resource["Ref"] if "Ref" in resource else resource["Fn::GetAtt"][0]
+    return name
+
+
+def watched(stack: Stack, namespace: str, metric: str) -> set[str]:
+    """The resources whose metric some alarm watches."""
+    return {
+        resource
+        for alarm in alarms(stack)
+        for where, what, resource in alarm.watches
+        if (where, what) == (namespace, metric)
+    }
+
+
+def kebab(name: str) -> str:
+    return re.sub(r"(?<!^)(?=[A-Z])", "-", name).lower()
+
+
+def test_errors_and_throttles_of_every_function_are_told(stack: Stack) -> None:
+    functions = set(stack.of_type("AWS::Lambda::Function")) - NOT_WATCHED
+    assert watched(stack, "AWS/Lambda", "Errors") == functions
+    assert watched(stack, "AWS/Lambda", "Throttles") == functions
+
+
+def test_a_function_that_should_end_in_time_is_watched_by_its_own_timeout(operated_stack: Stack) -> None:
+    watching = operated_stack.nested["Observability"].nested
+    assert watching["ApiFunctionAlarms"].parameters["Timeout"] == operated_stack.parameters["Timeout"]
+    worker = operated_stack.properties("WorkerFunction")
+    assert watching["WorkerFunctionAlarms"].parameters["Timeout"] == worker["Timeout"]
+    assert watched(operated_stack, "AWS/Lambda", "Duration") == {"ApiFunction"}
+    # Milliseconds by a hundredth of the timeout in milliseconds.
+    duration = watching["ApiFunctionAlarms"].properties("FunctionDuration")
+    assert duration["Metrics"][0]["Expression"] == {"Fn::Sub": "duration / (10 * ${Timeout})"}
+
+
+def test_whatever_is_given_up_or_waits_too_long_is_told(stack: Stack) -> None:
+    given_up = {arn(name)["Fn::GetAtt"][0] for name in ("DeadLetterQueue", "UndeliveredQueue")}
+    redrives = [each["Properties"].get("RedrivePolicy") for each in stack.of_type("AWS::SQS::Queue").values()]
+    rules = [target for rule in stack.of_type("AWS::Events::Rule").values() for target in rule["Properties"]["Targets"]]
+    assert given_up == {
+        *(redrive["deadLetterTargetArn"]["Fn::GetAtt"][0] for redrive in redrives if redrive),
+        *(target["DeadLetterConfig"]["Arn"]["Fn::GetAtt"][0] for target in rules),
+    }
+    assert watched(stack, "AWS/SQS", "ApproximateNumberOfMessagesVisible") == given_up
+    assert watched(stack, "AWS/SQS", "ApproximateAgeOfOldestMessage") == set(mappings(stack))
+
+
+def test_errors_and_latency_of_the_api_are_told(stack: Stack) -> None:
+    for metric in ("5xx", "Latency"):
+        assert watched(stack, "AWS/ApiGateway", metric) == {"HttpApi"}
+
+
+def test_no_data_is_no_trouble_and_trouble_is_told_to_whoever_wants_to_be(stack: Stack) -> None:
+    tells = bool(stack.parameters["AlarmEmail"])
+    for alarm in alarms(stack):
+        assert alarm.properties["TreatMissingData"] == "notBreaching"
+        topic = {"Ref": "Topic" if alarm.kind.startswith("Function") else "AlarmTopic"}
+        expected = [topic] if tells else None
+        assert (alarm.properties.get("AlarmActions"), alarm.properties.get("OKActions")) == (expected, expected)
+    watching = stack.nested["Observability"]
+    for nested in watching.nested.values():
+        assert nested.parameters["Topic"] == ({"Ref": "AlarmTopic"} if tells else "")
+    # A key has a price, which nobody should pay who is not told anything.
+    assert {kind for kind in ("AlarmKey", "AlarmTopic") if kind in watching.template["Resources"]} == (
+        {"AlarmKey", "AlarmTopic"} if tells else set()
+    )
+
+
+def test_names_of_alarms_are_the_stacks_own(operated_stack: Stack) -> None:
+    names = [alarm.properties["AlarmName"]["Fn::Sub"] for alarm in alarms(operated_stack)]
+    assert all(name.startswith("${StackName}-") for name in names)
+
+
+def test_the_topic_is_encrypted_and_takes_messages_of_alarms_alone(operated_stack: Stack) -> None:
+    watching = operated_stack.nested["Observability"]
+    topic = watching.properties("AlarmTopic")
+    assert topic["KmsMasterKeyId"] == arn("AlarmKey")
+    assert topic["Subscription"] == [{"Protocol": "email", "Endpoint": {"Ref": "AlarmEmail"}}]
+    assert watching.properties("AlarmKey")["EnableKeyRotation"] is True
+    assert watching.properties("AlarmTopicPolicy")["PolicyDocument"]["Statement"] == [
+        {
+            "Sid": "TlsOnly",
+            "Effect": "Deny",
+            "Principal": "*",
+            "Action": ["sns:Publish", "sns:Subscribe"],
+            "Resource": {"Ref": "AlarmTopic"},
+            "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+        },
+        {
+            "Sid": "Alarms",
+            "Effect": "Allow",
+            "Principal": {"Service": "cloudwatch.amazonaws.com"},
+            "Action": "sns:Publish",
+            "Resource": {"Ref": "AlarmTopic"},
+            "Condition": {
+                "ArnLike": {
+                    "aws:SourceArn": {
+                        "Fn::Sub": "arn:${AWS::Partition}:cloudwatch:${AWS::Region}:${AWS::AccountId}:alarm:*"
+                    }
+                }
+            },
+        },
+    ]
+
+
+def test_a_budget_is_set_where_one_is_named(stack: Stack) -> None:
+    budgets = stack.nested["Observability"].of_type("AWS::Budgets::Budget")
+    assert len(budgets) == (stack.parameters["MonthlyBudget"] != "0")
+    for budget in budgets.values():
+        settings = budget["Properties"]["Budget"]
+        assert settings["BudgetLimit"] == {"Amount": {"Ref": "MonthlyBudget"}, "Unit": "USD"}
+        assert settings["FilterExpression"] == {
+            "Tags": {"Key": "aws:cloudformation:stack-name", "Values": [{"Ref": "StackName"}]}
+        }
+        told = budget["Properties"]["NotificationsWithSubscribers"]
+        assert [(each["Notification"]["NotificationType"], each["Notification"]["Threshold"]) for each in told] == [
+            ("ACTUAL", 80),
+            ("FORECASTED", 100),
+        ]
+
+
+def test_every_alarm_points_to_its_runbook_and_every_runbook_has_an_alarm(operated_stack: Stack) -> None:
+    anchors = set()
+    for alarm in alarms(operated_stack):
+        anchor = kebab(alarm.kind)
+        assert alarm.properties["AlarmDescription"]["Fn::Sub"].endswith(f". Runbook: ${{Runbooks}}#{anchor}")
+        anchors.add(anchor)
+    anchors |= {kebab(name) for name in operated_stack.nested["Observability"].of_type("AWS::Budgets::Budget")}
+    # By default the descriptions name the file in this repository.
+    page = (ROOT / operated_stack.parameters["Runbooks"]).read_text()
+    assert [heading.lower().replace(" ", "-") for heading in re.findall(r"^## (.+)$", page, re.MULTILINE)] == sorted(
+        anchors
+    )
+
+
+def test_the_dashboard_shows_every_metric_of_the_service(default_stack: Stack) -> None:
+    dashboard = default_stack.nested["Dashboard"]
+    body = dashboard.properties("Dashboard")["DashboardBody"]["Fn::Sub"]
+    named = set(re.findall(r"\$\{([A-Za-z:]+)\}", body))
+    assert named - {"AWS::Region"} == set(dashboard.template["Parameters"])
+    shown = set()
+    for widget in json.loads(body)["widgets"]:
+        before: list[str] = []
+        for line in widget["properties"]["metrics"]:
+            metric = [part for part in line if isinstance(part, str)]
+            before = before if metric == ["..."] else [old if new == "." else new for new, old in pairs(metric, before)]
+            shown.add(tuple(before))
+    own = [metric for metric in shown if metric[0] == NAMESPACE]
+    assert {metric[1] for metric in own} == {*COMPLETION_METRICS, *map(cold_start_metric, get_args(Stage))}
+    assert {metric[2::2] for metric in own} == {DIMENSIONS}
+
+
+def pairs(metric: list[str], before: list[str]) -> Iterator[tuple[str, str]]:
+    """Each part of a metric, and the part of the one before that a dot repeats."""
+    return zip(metric, before or metric, strict=True)
