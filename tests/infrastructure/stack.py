@@ -25,8 +25,8 @@ _ON = {
     "StreamConcurrency": "5",
 }
 
-# Every choice of how it is called that a condition of the template depends on: each with every AuthMode, and each on its own. What depends
-# on two of them depends on AuthMode and Streaming, which are there in all combinations.
+# Every choice of how it is called that a condition of the template depends on: each with every AuthMode, and each on
+# its own. What depends on two of them depends on AuthMode and Streaming, which are there in all combinations.
 CALLED: list[dict[str, str]] = [
     {"AuthMode": mode, **_OFF, **changes, **(JWT if mode == "jwt" else {})}
     for mode, changes in [

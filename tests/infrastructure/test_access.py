@@ -161,7 +161,7 @@ def test_api_may_do_this_and_nothing_more(stack: Stack, role: str, log: str) -> 
 def test_functions_may_read_all_models_only_where_a_request_may_name_several() -> None:
     [stack] = stacks_of([{"Models": "tiny,other"}])
     all_models = allow("s3:GetObject", {"Fn::Sub": "${ModelsBucket.Arn}/models/*"})
-    for role in ("ApiRole", "WorkerRole"):
+    for role in ("ApiRole", "StreamRole", "WorkerRole"):
         assert list(statements(stack, role))[:3] == [READ_THE_MODEL[0], all_models, READ_THE_MODEL[1]]
 
 

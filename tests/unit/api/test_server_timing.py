@@ -2,7 +2,6 @@
 
 import re
 import time
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -12,6 +11,7 @@ from handler.app import create_app
 from handler.errors import NotInRegistryError
 from handler.loading import ModelLoading
 from handler.service import TextService
+from handler.timing import Timing
 from tests.fake_engine import FakeEngine
 from tests.services import VOCABULARY, make_settings, running_app, running_service
 
@@ -24,8 +24,8 @@ ROUTES = {
 }
 
 
-def slow_engine(slots: int = 8) -> FakeEngine:
-    return FakeEngine(slots, seconds_per_step=STEP_SECONDS, vocabulary_size=VOCABULARY, rule=lambda held, _: len(held))
+def slow_engine() -> FakeEngine:
+    return FakeEngine(seconds_per_step=STEP_SECONDS, vocabulary_size=VOCABULARY, rule=lambda held, _: len(held))
 
 
 def timing(client: TestClient, path: str = "/v1/completions", body: Any = BODY) -> dict[str, float]:
@@ -56,10 +56,12 @@ def test_phases_take_their_time_and_are_the_total() -> None:
     assert sum(phases[name] for name in ("load", "queue", "prefill", "decode")) <= total + 0.2  # each is rounded
 
 
-def test_who_finds_no_place_waits_in_the_queue() -> None:
-    with running_app(slow_engine(slots=1)) as app, ThreadPoolExecutor(2) as pool:
-        waits = sorted(phases["queue"] for phases in pool.map(lambda _: timing(TestClient(app)), range(2)))
-    assert waits[0] < STEP_SECONDS * 1000 <= waits[1]
+def test_waiting_for_a_place_is_not_reading_the_prompt() -> None:
+    told, now = Timing(), time.monotonic()
+    told.has_read(submitted=now - 7, admitted=now - 4)
+    told.has_read(submitted=now - 2, admitted=now - 1)  # of a request's generations all times count
+    queue, prefill = re.findall(r"dur=(\d+)", told.header(whole=False))
+    assert (int(queue), int(prefill) // 1000) == (4000, 5)
 
 
 def test_a_stream_tells_what_is_known_at_its_beginning() -> None:

@@ -104,6 +104,22 @@ def test_choices_beyond_the_slots_wait_their_turn() -> None:
     assert max(engine.steps) == 2
 
 
+def test_who_waits_for_a_slot_is_admitted_later() -> None:
+    permits = threading.Semaphore(0)
+    scheduler = Scheduler(FakeEngine(slots=1, permits=permits))
+    first, second = (scheduler.submit(greedy((1,), max_tokens=2)) for _ in range(2))
+    at_first = second.admitted
+    permits.release(100)
+    assert reasons_of([*first, *second]) == {0: "length"}
+    scheduler.close()
+
+    assert at_first is None
+    assert first.admitted is not None
+    assert second.admitted is not None
+    assert first.submitted <= first.admitted < second.admitted
+    assert first.submitted <= second.submitted < second.admitted
+
+
 def test_samples_beyond_the_slots_read_the_prompt_again_if_need_be() -> None:
     engine = FakeEngine(slots=1)
     scheduler = Scheduler(engine)
