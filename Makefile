@@ -115,7 +115,7 @@ doctor: setup .venv-sam/.ready ## say what a deployment needs and whether it is 
 	@CXX="$(CXX)" $(BIN)/lifecycle doctor
 
 deploy: setup .venv-sam/.ready ## deploy the stack to your AWS account, with MODEL live in it
-	@$(BIN)/lifecycle deploy "$(MODEL)" --stack "$(STACK)" $(foreach setting,$(SET),--set $(setting))
+	@$(BIN)/lifecycle deploy "$(MODEL)" --stack "$(STACK)" $(foreach setting,$(SET),--set $(setting)) $(if $(SIGN_WITH),--sign-with "$(SIGN_WITH)")
 
 smoke: setup ## hold the deployment at URL=, with KEY=, to what every deployment must do
 	@SMOKE_URL="$(or $(URL),$(error URL= is needed, the address of the API))" SMOKE_KEY="$(or $(KEY),$(error KEY= is needed, an API key or a token))" \

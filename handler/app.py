@@ -27,11 +27,13 @@ from handler.api.capacity import CapacityMiddleware
 from handler.api.disconnect import DisconnectMiddleware
 from handler.api.errors import ERROR_RESPONSES, install_error_handlers
 from handler.api.jobs import RespondAsyncMiddleware
+from handler.api.model_version import ModelVersionMiddleware
 from handler.api.request_id import RequestIdMiddleware
 from handler.api.server_timing import ServerTimingMiddleware
 from handler.background import Background
 from handler.fetching import Fetching
-from handler.loading import ModelLoading, load_service
+from handler.loading import ModelLoading
+from handler.models import models_of
 from handler.settings import Settings, settings
 from handler.stages import cold_start
 
@@ -53,6 +55,7 @@ def create_app(configuration: Settings, loading: ModelLoading, background: Backg
         responses=ERROR_RESPONSES,
     )
     app.state.loading = loading
+    app.state.several_models = bool(configuration.other_models)
     app.state.results_bucket = configuration.results_bucket
     app.state.background = background
     # For the description alone: the middleware below has asked long before a route is reached.
@@ -68,6 +71,7 @@ def create_app(configuration: Settings, loading: ModelLoading, background: Backg
     app.add_middleware(BodyLimitMiddleware, limit=configuration.max_body_bytes)
     app.add_middleware(AuthorizationMiddleware, authorizer=authorizer_for(configuration))
     app.add_middleware(CapacityMiddleware, capacity=configuration.max_requests)
+    app.add_middleware(ModelVersionMiddleware)
     app.add_middleware(ServerTimingMiddleware)
     app.add_middleware(RequestIdMiddleware)
     return app
@@ -77,6 +81,6 @@ def serve() -> FastAPI:
     """The application of this process's environment, its model already loading; uvicorn's factory."""
     fetching = Fetching(os.environ, cold_start)
     fetching.start()
-    loading = ModelLoading(lambda: load_service(settings(), fetching, cold_start))
+    loading = models_of(settings(), os.environ, fetching, cold_start)
     loading.start()
     return create_app(settings(), loading, Background(loading, settings().results_bucket))

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from handler.api.completion_schemas import CompletionBody
+from handler.api.completion_schemas import CompletionAnswer, CompletionBody
 from handler.api.completions import complete
 from handler.api.validation import parse_body
 from handler.batch_lines import Line, parse_lines
@@ -19,7 +19,6 @@ from handler.batches import FINAL, Batch, BatchError, BatchErrors, Batches, Requ
 from handler.errors import DeadlineExceededError, EngineError, NoSuchObjectError, ServiceError
 from handler.files import FileObject, Files
 from handler.loading import ModelLoading
-from handler.service import TextService
 from handler.telemetry import logger
 
 if TYPE_CHECKING:
@@ -34,9 +33,13 @@ WRITE_SECONDS = 15.0
 
 Answer: TypeAlias = dict[str, Any]
 
-_ENDPOINTS: dict[str, Callable[[Any, TextService, float | None], Any]] = {
-    "/v1/completions": lambda body, service, deadline: complete(parse_body(CompletionBody, body), service, deadline),
-}
+
+def _complete(fields: Any, loading: ModelLoading, deadline: float | None) -> CompletionAnswer:
+    body = parse_body(CompletionBody, fields)
+    return complete(body, loading.wait(deadline, body.model), deadline)
+
+
+_ENDPOINTS: dict[str, Callable[[Any, ModelLoading, float | None], Any]] = {"/v1/completions": _complete}
 
 _CUT_SHORT: dict[Status, tuple[str, str]] = {
     "cancelled": ("batch_cancelled", "The batch was cancelled before this request was answered."),
@@ -119,9 +122,9 @@ class BatchRunner:
 
     def _answer(self, batch: Batch, lines: Sequence[Line], deadline: float | None) -> dict[int, Answer | ServiceError]:
         """Each line's answer, or the error for which it should be tried again; by the line's index."""
-        service = self._loading.wait(deadline)
+        self._loading.wait(deadline)  # without a model no line need be tried
         with ThreadPoolExecutor(TOGETHER, "line") as pool:
-            answers = pool.map(lambda line: _answer_line(batch, line, service, deadline), lines)
+            answers = pool.map(lambda line: _answer_line(batch, line, self._loading, deadline), lines)
             return dict(zip((line.index for line in lines), answers, strict=True))
 
     def _done(self, batch_id: str) -> dict[int, Answer]:
@@ -183,9 +186,9 @@ class BatchRunner:
         return file_id
 
 
-def _answer_line(batch: Batch, line: Line, service: TextService, deadline: float | None) -> Answer | ServiceError:
+def _answer_line(batch: Batch, line: Line, loading: ModelLoading, deadline: float | None) -> Answer | ServiceError:
     try:
-        answer = _ENDPOINTS[batch.endpoint](line.body, service, deadline)
+        answer = _ENDPOINTS[batch.endpoint](line.body, loading, deadline)
         if any(choice.cut_by for choice in answer.choices):
             return DeadlineExceededError("Time was up before the text was done; nothing was kept.", retry_after=1)
     except ServiceError as error:

@@ -209,6 +209,10 @@ class CorruptModelError(RegistryError):
     """What the store holds is not what the manifest promises."""
 
 
+class UntrustedModelError(RegistryError):
+    """A version is not signed by the key whose signature is asked for."""
+
+
 class ConflictError(RegistryError):
     """Somebody else changed the alias or version first; nothing was written."""
 

@@ -42,7 +42,8 @@ class JobRunner:
 
     def _answer(self, body: dict[str, object], deadline: float | None) -> Response:
         try:
-            answer = complete(parse_body(CompletionBody, body), self._loading.wait(deadline), deadline)
+            parsed = parse_body(CompletionBody, body)
+            answer = complete(parsed, self._loading.wait(deadline, parsed.model), deadline)
         except ServiceError as error:
             if error.is_final:
                 return {"status_code": error.status, "body": error.body()}

@@ -16,10 +16,10 @@ fetching.start()
 # Imported only now: the model's bytes are on their way meanwhile.
 from typing import Any  # noqa: E402
 
-from handler.loading import ModelLoading, load_service  # noqa: E402
+from handler.models import models_of  # noqa: E402
 from handler.settings import settings  # noqa: E402
 
-loading = ModelLoading(lambda: load_service(settings(), fetching, cold_start))
+loading = models_of(settings(), os.environ, fetching, cold_start)
 loaded = loading.start()
 
 from handler.app import create_app  # noqa: E402

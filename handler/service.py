@@ -148,6 +148,10 @@ class TextService:
         """Hold no thread until the next request."""
         self._backend.rest()
 
+    def retire(self) -> None:
+        """Finish what is under way: another version takes this one's place, and its memory is to be free then."""
+        self._backend.retire()
+
     def complete(self, request: TextRequest) -> Completion:
         """Generate `n` choices for every prompt, all of them together.
 

@@ -8,6 +8,8 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 AuthMode = Literal["api-key", "jwt", "iam", "none"]
+_NAME = "[a-z0-9][a-z0-9._-]{0,63}"  # as the registry has it
+
 EngineName = Literal["auto", "native", "reference"]
 
 _AUDIENCES = r"^([^,\s]+(,[^,\s]+)*)?$"
@@ -29,6 +31,34 @@ class Settings(BaseModel):
     )
     model_name: str = Field(description="The model to serve, as the registry knows it.")
     model_alias: str = Field("live", description="The alias whose version is served.")
+    model_public_key: str = Field(
+        "",
+        description="The public key, PEM or its base64 part, that manifests must be signed by; empty serves any.",
+    )
+    models: str = Field(
+        "",
+        pattern=rf"^({_NAME}(,{_NAME})*)?$",
+        description="More models that a request may name, separated by commas: each is loaded when it is asked for, "
+        "and let go of, the one unused the longest first, when memory is needed.",
+    )
+    canary_percent: int = Field(
+        0,
+        ge=0,
+        le=100,
+        description="The share of requests for MODEL_NAME that the version at the alias `canary` answers, by their id.",
+    )
+    refresh_seconds: int = Field(
+        60,
+        ge=0,
+        description="Seconds after which a process looks, beside a request, whether the alias has moved, to follow it; "
+        "0 stays with the version it started with.",
+    )
+    memory_mb: int = Field(
+        0,
+        ge=0,
+        description="Memory for the process with its models, by which it knows whether two versions fit side by side; "
+        "0 takes what the function, or the machine, has.",
+    )
     engine: EngineName = Field(
         "auto",
         description="What runs the model: `native` the kernels in C++, on packed weights; `reference` plain torch; "
@@ -66,6 +96,11 @@ class Settings(BaseModel):
         "there starts; 0 keeps none.",
     )
     threads: int = Field(0, ge=0, description="Threads of the engine; 0 takes the processors the function has.")
+
+    @property
+    def other_models(self) -> tuple[str, ...]:
+        """The names in MODELS."""
+        return tuple(name for name in self.models.split(",") if name and name != self.model_name)
 
     @model_validator(mode="after")
     def _fails_closed(self) -> Self:

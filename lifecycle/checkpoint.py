@@ -8,7 +8,7 @@ Whatever else lies in the folder is not looked at.
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from handler.inference.packed import check_packed
 from handler.inference.tokenizer import Tokenizer
 from handler.inference.weights import Tensor
 from handler.registry.manifest import Architecture
+from lifecycle.revision import code_version
 from lifecycle.weights import map_tensors
 
 CONFIG = "config.json"
@@ -33,13 +34,18 @@ PACKED_DTYPE = "U8"
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """Where a checkpoint comes from; the fields are those of the manifest."""
+    """Where a checkpoint comes from; the fields are those of the manifest.
+
+    Whoever makes a checkpoint makes this, too, and so notes by which code it was made.
+    """
 
     source: str
     license: str | None
     derived_from: str | None
     evaluation: Mapping[str, Any]
     training: Mapping[str, Any]
+    data: Mapping[str, Any] = field(default_factory=dict)
+    code: str | None = field(default_factory=code_version)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +109,7 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         ),
         dtype=dtype,
         layout=layout,
-        provenance=_read_provenance(folder / PROVENANCE),
+        provenance=read_provenance(folder / PROVENANCE),
     )
 
 
@@ -162,6 +168,34 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
+def read_provenance(path: Path) -> Provenance:
+    """Read a `provenance.json`.
+
+    Raises:
+        CorruptModelError: it is missing or damaged; the message names the field.
+    """
+    document = read_json(path)
+    given = {
+        "source": document.get("source"),
+        "license": document.get("license"),
+        "derived_from": document.get("derived_from"),
+        "evaluation": document.get("evaluation", {}),
+        "training": document.get("training", {}),
+        "data": document.get("data", {}),
+        "code": document.get("code"),
+    }
+    kinds: dict[str, tuple[type, ...]] = {
+        "source": (str,),
+        "evaluation": (dict,),
+        "training": (dict,),
+        "data": (dict,),
+    }
+    for key, value in given.items():
+        if not isinstance(value, kinds.get(key, (str, type(None)))):
+            raise CorruptModelError(f"{path}: {key} is missing or of the wrong type: {value!r:.100}")
+    return Provenance(**given)
+
+
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Write one of a checkpoint folder's JSON files, for people to read too."""
     path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
@@ -180,19 +214,3 @@ def _check_special_tokens(path: Path, document: Mapping[str, Any], tokens: int) 
         for token in value if isinstance(value, list) else [value]:
             if token is not None and not (type(token) is int and 0 <= token < tokens):
                 raise CorruptModelError(f"{path}: {key} must be a token between 0 and {tokens - 1}, not {token!r:.100}")
-
-
-def _read_provenance(path: Path) -> Provenance:
-    document = read_json(path)
-    given = {
-        "source": document.get("source"),
-        "license": document.get("license"),
-        "derived_from": document.get("derived_from"),
-        "evaluation": document.get("evaluation", {}),
-        "training": document.get("training", {}),
-    }
-    kinds: dict[str, tuple[type, ...]] = {"source": (str,), "evaluation": (dict,), "training": (dict,)}
-    for key, value in given.items():
-        if not isinstance(value, kinds.get(key, (str, type(None)))):
-            raise CorruptModelError(f"{path}: {key} is missing or of the wrong type: {value!r:.100}")
-    return Provenance(**given)

@@ -9,14 +9,14 @@ import typer
 from rich.console import Console
 
 from handler.errors import ServiceError
-from lifecycle.commands import keys, models
+from lifecycle.commands import keys, models, registry
 from lifecycle.commands.deploy import deploy
 from lifecycle.commands.destroy import destroy
 from lifecycle.commands.doctor import doctor
 from lifecycle.commands.train import train
 
 app = typer.Typer(
-    help="Import, train, quantize, publish and promote models, deploy stacks, and hand out API keys.",
+    help="Import, train, quantize, publish, promote and take back models, deploy stacks, and hand out API keys.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
@@ -24,8 +24,12 @@ app.command("import")(models.import_)
 app.command("train")(train)
 app.command("quantize")(models.quantize)
 app.command("publish")(models.publish)
-app.command("promote")(models.promote)
+app.command("promote")(registry.promote)
+app.command("rollback")(registry.rollback)
 app.command("list")(models.list_)
+app.command("history")(registry.history)
+app.command("card")(registry.card)
+app.command("gc")(registry.gc)
 app.command("doctor")(doctor)
 app.command("deploy")(deploy)
 app.command("destroy")(destroy)

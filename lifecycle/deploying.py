@@ -19,7 +19,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 from handler.errors import AccessDeniedError, InvalidRequestError, StoreUnavailableError
 from handler.registry.s3 import s3_client
 from lifecycle.keys import KeyRegistry
-from lifecycle.publishing import promote, publish
+from lifecycle.promoting import promote
+from lifecycle.publishing import publish
+from lifecycle.signing import public_key
 from lifecycle.store import WritableStore
 
 FIRST_KEY = "made by the first deployment"
@@ -111,7 +113,15 @@ def check_account() -> str:
     return account
 
 
-def deploy(builder: Builder, stack: str, folder: Path, parameters: Mapping[str, str]) -> Stack:
+def deploy(
+    builder: Builder,
+    stack: str,
+    folder: Path,
+    parameters: Mapping[str, str],
+    *,
+    force: bool = False,
+    sign_with: str | None = None,
+) -> Stack:
     """Deploy the stack with a model live in it.
 
     Args:
@@ -119,26 +129,35 @@ def deploy(builder: Builder, stack: str, folder: Path, parameters: Mapping[str, 
         stack: the stack's name.
         folder: the checkpoint folder of the model, which takes its name from it.
         parameters: of the template, beside those that name model and deployment.
+        force: make the model live even if it is not evaluated or worse than what is, as the first one always is.
+        sign_with: the ARN of a key of KMS: the model is signed by it, and the stack serves nothing else.
 
     Returns:
         The stack. `new_key` is set if it checks API keys and had none: it is shown nowhere else.
 
     Raises:
+        InvalidRequestError: the stack serves signed models only, and no key is given.
         StoreUnavailableError: building or deploying failed, or AWS does not answer.
-        RegistryError: the model cannot be published.
+        RegistryError: the model cannot be published, or the gate keeps it from being live.
         KeysUnavailableError: the keys table cannot be used.
     """
     parameters = {**parameters, "ModelName": folder.name}
-    builder.build()
     before = find_stack(stack)
+    if sign_with is not None:
+        parameters["ModelPublicKey"] = public_key(sign_with)
+    elif parameters.get("ModelPublicKey", before.parameters.get("ModelPublicKey") if before else None):
+        raise InvalidRequestError("The stack serves signed models only: give the key, --sign-with KEY_ARN")
+    builder.build()
     if before is None:
-        # Not the snapshot yet, which would hold no model.
+        # Not the snapshot yet, which would hold no model. A stack without a model answers nothing, so the first one
+        # goes live even if nobody evaluated it; the alias's history says so.
         deployed = _deploy(builder, stack, {**parameters, "SnapStart": "false"})
-        _publish(folder, deployed.models_bucket, deployed.parameters["ModelAlias"])
+        _publish(folder, deployed.models_bucket, deployed.parameters["ModelAlias"], force=True, sign_with=sign_with)
         if parameters.get("SnapStart") == "true":
             deployed = _deploy(builder, stack, parameters)
     else:
-        _publish(folder, before.models_bucket, parameters.get("ModelAlias", before.parameters["ModelAlias"]))
+        alias = parameters.get("ModelAlias", before.parameters["ModelAlias"])
+        _publish(folder, before.models_bucket, alias, force=force, sign_with=sign_with)
         deployed = _deploy(builder, stack, parameters)
     return _with_key(deployed) if deployed.parameters["AuthMode"] == "api-key" else deployed
 
@@ -183,10 +202,10 @@ def _deploy(builder: Builder, stack: str, parameters: Mapping[str, str]) -> Stac
     return deployed
 
 
-def _publish(folder: Path, bucket: str, alias: str) -> None:
+def _publish(folder: Path, bucket: str, alias: str, *, force: bool, sign_with: str | None) -> None:
     store = WritableStore(s3_client(attempts=5), bucket)
-    manifest = publish(folder, store, folder.name)
-    promote(store, manifest.name, manifest.version, alias)
+    manifest = publish(folder, store, folder.name, sign_with=sign_with)
+    promote(store, manifest.name, manifest.version, alias, why="deployed", force=force)
 
 
 def _with_key(stack: Stack) -> Stack:

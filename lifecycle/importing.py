@@ -26,6 +26,7 @@ from lifecycle.checkpoint import (
     check_tensors,
     read_checkpoint,
     read_json,
+    read_provenance,
     read_tokenizer,
     write_json,
 )
@@ -57,7 +58,7 @@ def import_model(source: str, out: Path) -> Checkpoint:
         raise InvalidRequestError(f"out: {out} exists and is not an empty folder", param="out")
     folder = Path(source).expanduser()
     if (folder / CONFIG).is_file():
-        return _convert(folder, out, Provenance(folder.resolve().name, None, None, {}, {}))
+        return _convert(folder, out, _provenance(folder))
     if folder.is_dir() or source.startswith((".", "/", "~")):
         raise InvalidRequestError(f"source: {source} is not a folder with a {CONFIG}", param="source")
     # Imported here because importing it takes longer than importing a small folder.
@@ -65,6 +66,12 @@ def import_model(source: str, out: Path) -> Checkpoint:
 
     fetched = fetch(source)
     return _convert(fetched.folder, out, Provenance(fetched.source, fetched.license, None, {}, {}))
+
+
+def _provenance(folder: Path) -> Provenance:
+    """What the folder says of itself, if it does: importing changes the form of the weights and not what they are."""
+    path = folder / PROVENANCE
+    return read_provenance(path) if path.exists() else Provenance(folder.resolve().name, None, None, {}, {})
 
 
 def _convert(folder: Path, out: Path, provenance: Provenance) -> Checkpoint:

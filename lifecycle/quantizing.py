@@ -77,6 +77,7 @@ def quantize(
             derived_from=version_of(describe_files(source)),
             evaluation={QUANTIZATION: figures.as_json(), "before_quantization": source.provenance.evaluation},
             training=source.provenance.training,
+            data=source.provenance.data,
         )
         write_json(out / PROVENANCE, asdict(provenance))
         return read_checkpoint(out)

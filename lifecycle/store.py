@@ -1,6 +1,8 @@
 """The models bucket as those who fill it see it: what is there, listed, and the client that writes."""
 
 import re
+from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from handler.errors import CorruptModelError
@@ -11,6 +13,15 @@ from handler.registry.store import AliasState, ModelStore
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """An object of a listing: its key, its size in bytes, and when it was written."""
+
+    key: str
+    size: int
+    modified: datetime
 
 
 class WritableStore(ModelStore):
@@ -40,26 +51,46 @@ class WritableStore(ModelStore):
     def models(self) -> list[str]:
         """The models of which at least one version is published."""
         found = (
-            re.fullmatch(r"([^/]+)/versions/[^/]+/manifest\.json", rest) for rest in self._list(names.MODELS_PREFIX)
+            re.fullmatch(r"([^/]+)/versions/[^/]+/manifest\.json", rest)
+            for rest in self.keys_below(names.MODELS_PREFIX)
         )
         return sorted({match[1] for match in found if match and names.is_name(match[1])})
 
     def versions(self, name: str) -> list[str]:
         """The published versions of a model; a half-published one has no manifest and is not seen."""
-        found = (re.fullmatch(r"([^/]+)/manifest\.json", rest) for rest in self._list(names.versions_prefix(name)))
+        found = (re.fullmatch(r"([^/]+)/manifest\.json", rest) for rest in self.keys_below(names.versions_prefix(name)))
         return [match[1] for match in found if match and names.is_version(match[1])]
 
     def aliases(self, name: str) -> dict[str, AliasState]:
         """Every alias of a model, by its name."""
         return {
-            alias: self.alias(name, alias) for alias in self._list(names.aliases_prefix(name)) if names.is_name(alias)
+            alias: self.alias(name, alias)
+            for alias in self.keys_below(names.aliases_prefix(name))
+            if names.is_name(alias)
         }
 
-    def _list(self, prefix: str) -> list[str]:
+    def read(self, key: str) -> tuple[bytes, str]:
+        """A small object whole, and its ETag."""
+        return self._reader.read(key)
+
+    def keys_below(self, prefix: str) -> list[str]:
         """What follows the prefix in every key that has it."""
+        return [each.key[len(prefix) :] for each in self.objects_below(prefix)]
+
+    def objects_below(self, prefix: str) -> list[StoredObject]:
+        """Every object whose key begins with the prefix, in the order of their keys."""
         with translated(self.bucket, prefix):
             pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
-            return [item["Key"][len(prefix) :] for page in pages for item in page.get("Contents", ())]
+            return [
+                StoredObject(item["Key"], item["Size"], item["LastModified"])
+                for page in pages
+                for item in page.get("Contents", ())
+            ]
+
+    def delete(self, key: str) -> None:
+        """Delete an object; the bucket of the stack keeps what was deleted for a month."""
+        with translated(self.bucket, key):
+            self.client.delete_object(Bucket=self.bucket, Key=key)
 
 
 class _SdkReader:

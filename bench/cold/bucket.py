@@ -5,7 +5,8 @@ from pathlib import Path
 
 from bench.peers.child import made
 from lifecycle.local.cloud import embedded_cloud
-from lifecycle.publishing import promote, publish
+from lifecycle.promoting import LIVE, promote
+from lifecycle.publishing import publish
 from lifecycle.store import WritableStore
 
 
@@ -32,5 +33,5 @@ def _publish(models: tuple[Path, ...], folder: Path) -> None:
     with embedded_cloud() as cloud:
         for model in models:
             manifest = publish(model, cloud.store, model.name)
-            promote(cloud.store, manifest.name, manifest.version, "live")
+            promote(cloud.store, manifest.name, manifest.version, LIVE, why="a benchmark", force=True)
         mirror(cloud.store, folder)

@@ -2,7 +2,8 @@
 
 import threading
 import time
-from typing import Annotated
+from contextlib import suppress
+from typing import TYPE_CHECKING, Annotated
 
 from fastapi import Depends, Request
 
@@ -17,6 +18,9 @@ from handler.timing import current_timing
 
 # The ASGI extension by which `handler.runtime` says that it sends on what it is given.
 RESPONSE_STREAM = "aws.lambda.response_stream"
+
+if TYPE_CHECKING:
+    from handler.loading import ModelLoading
 
 
 def _deadline(request: Request) -> float | None:
@@ -36,12 +40,29 @@ def _cancellation(request: Request) -> Cancellation:
 ClientGone = Annotated[Cancellation, Depends(_cancellation)]
 
 
-def _service(request: Request, deadline: Deadline) -> TextService:
+async def _asked_for(request: Request) -> str | None:
+    """The model that a request names in its path or its body, if it does; that it may is the routes' to check.
+
+    Where there is only one, nobody looks: FastAPI reads the body for the route, which holds the name against it.
+    """
+    if not request.app.state.several_models:
+        return None
+    named: object = request.path_params.get("model")
+    if named is None:
+        with suppress(ValueError, RecursionError):
+            body = await request.json()  # which was parsed for the route, and is kept
+            named = body.get("model") if isinstance(body, dict) else getattr(body, "model", None)
+    return named if isinstance(named, str) else None
+
+
+def _service(request: Request, deadline: Deadline, model: Annotated[str | None, Depends(_asked_for)]) -> TextService:
+    loading: ModelLoading = request.app.state.loading
     began = time.monotonic()
     try:
-        service: TextService = request.app.state.loading.wait(deadline)
+        service = loading.wait(deadline, model, getattr(request.state, "request_id", ""))
     finally:
         current_timing().spent("load", time.monotonic() - began)
+    request.state.model_version = service.model.version
     return service
 
 

@@ -32,4 +32,5 @@ async def healthz() -> Health:
 async def readyz(request: Request) -> Readiness:
     """Answer 200 once the model is loaded, 503 with the reason before that."""
     service = request.app.state.loading.wait(time.time())  # for no time at all
+    request.state.model_version = service.model.version
     return Readiness(model=service.model.name, version=service.model.version)

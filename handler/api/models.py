@@ -4,15 +4,26 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any, Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
-from handler.api.dependencies import Service, check_model
+from handler.api.dependencies import Deadline, Service, check_model
 from handler.registry.manifest import Manifest
 
 router = APIRouter(tags=["models"])
 
-_FACTS = ("version", "license", "derived_from", "architecture", "dtype", "layout", "evaluation", "training")
+_FACTS = (
+    "version",
+    "license",
+    "derived_from",
+    "architecture",
+    "dtype",
+    "layout",
+    "evaluation",
+    "training",
+    "data",
+    "code",
+)
 
 
 class Model(BaseModel):
@@ -47,6 +58,8 @@ class ModelFacts(Model):
     layout: str | None = Field(description="How the weights are quantized and packed; null for plain tensors.")
     evaluation: dict[str, Any] = Field(description="Figures measured on these very weights.")
     training: dict[str, Any] = Field(description="How the weights were trained, where that is known.")
+    data: dict[str, Any] = Field(description="The texts they were trained on, where that is known.")
+    code: str | None = Field(description="The version of this project that made the weights, where that is known.")
 
 
 class ModelList(BaseModel):
@@ -57,14 +70,14 @@ class ModelList(BaseModel):
 
 
 @router.get("/v1/models")
-def list_models(service: Service) -> ModelList:
-    """List the models."""
-    return ModelList(data=[Model(**_about(service.model))])
+def list_models(request: Request, deadline: Deadline) -> ModelList:
+    """List the models that a request may name."""
+    return ModelList(data=[Model(**_about(manifest)) for manifest in request.app.state.loading.manifests(deadline)])
 
 
 @router.get("/v1/models/{model}")
 def retrieve_model(model: str, service: Service) -> ModelFacts:
-    """Tell what a model is."""
+    """Tell what a model is; one that is not loaded is loaded."""
     check_model(model, service)
     facts = asdict(service.model)
     return ModelFacts(**_about(service.model), **{name: facts[name] for name in _FACTS})

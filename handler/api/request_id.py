@@ -27,6 +27,7 @@ class RequestIdMiddleware:
             return
         given = Headers(scope=scope).get(HEADER, "")
         request_id = given if _ID.fullmatch(given) else uuid.uuid4().hex
+        scope.setdefault("state", {})["request_id"] = request_id
         logger.thread_safe_append_keys(request_id=request_id)  # for this task, and the threads that work for it
 
         async def send_with_id(message: Message) -> None:

@@ -26,4 +26,4 @@ class DirectAdapter:
         """The completion."""
         body = parse_body(CompletionBody, event)
         deadline = deadline_of(event, context)
-        return complete(body, self._loading.wait(deadline), deadline).model_dump()
+        return complete(body, self._loading.wait(deadline, body.model), deadline).model_dump()

@@ -96,7 +96,7 @@ class MessageWorker:
 
     def _complete(self, message: Message, deadline: float | None) -> Response:
         body = parse_message(message.text)
-        answer = complete(body, self._loading.wait(deadline), deadline)
+        answer = complete(body, self._loading.wait(deadline, body.model), deadline)
         if any(choice.cut_by for choice in answer.choices):
             raise DeadlineExceededError("Time was up before the text was done; nothing was kept.", retry_after=1)
         return answer.model_dump()

@@ -156,6 +156,9 @@ class Backend(Protocol):
     def rest(self) -> None:
         """Finish what is under way and hold no thread until the next request."""
 
+    def retire(self) -> None:
+        """Finish what is under way, and from now on hold no thread while there is nothing to do."""
+
     def close(self) -> None:
         """Stop working; whatever is under way ends with an error."""
 

@@ -42,6 +42,7 @@ class Scheduler:
         self._arriving: list[Choice] = []  # guarded by _wake, like what follows; the lists below are the thread's
         self._closed = False
         self._resting = False
+        self._retired = False
         self._wake = threading.Condition()
         self._thread: threading.Thread | None = None
         self._waiting: list[Choice] = []
@@ -89,6 +90,17 @@ class Scheduler:
             while self._thread is not None and self._resting:  # a request that comes meanwhile ends the rest
                 self._wake.wait()
 
+    def retire(self) -> None:
+        """Finish what is under way, and from now on hold no thread while there is nothing to do.
+
+        Whoever still has this scheduler may use it; when nobody has it any more, nothing is left of it.
+        """
+        with self._wake:
+            self._retired = True
+            self._wake.notify_all()
+            while self._thread is not None:
+                self._wake.wait()
+
     def close(self) -> None:
         """Stop the thread; whatever is under way ends with an error."""
         with self._wake:
@@ -103,7 +115,7 @@ class Scheduler:
         while True:
             with self._wake:
                 while not (self._arriving or self._waiting or self._running or self._closed):
-                    if self._resting:
+                    if self._resting or self._retired:
                         self._thread = None
                         self._wake.notify_all()
                         return

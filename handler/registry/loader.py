@@ -41,12 +41,14 @@ class ModelSource:
         name: the model.
         alias: the alias whose version is loaded.
         cache: where copies are kept on this machine's disk, if they are.
+        public_key: the key that manifests must be signed by, if they must.
     """
 
     bucket: str
     name: str
     alias: str
     cache: LocalCache | None = None
+    public_key: str = ""
 
     def load(self, cold_start: ColdStart | None = None, *, sleep: Callable[[float], None] = time.sleep) -> LoadedModel:
         """Load the version the alias points to.
@@ -61,6 +63,7 @@ class ModelSource:
             NotInRegistryError: the alias, its version or a file does not exist.
             AccessDeniedError: the store refuses to hand something out.
             CorruptModelError: a file has other bytes than the manifest promises, or was replaced.
+            UntrustedModelError: the manifest must be signed, and is not.
             StoreUnavailableError: something could not be had in `chunks.ATTEMPTS` attempts.
         """
         cold_start = cold_start or ColdStart()
@@ -73,7 +76,7 @@ class ModelSource:
                     with suppress(RegistryError):
                         return self._read_copy(copy, cold_start)
                     self.cache.evict(copy.manifest.version)  # type: ignore[union-attr]  # it came from there
-            store = ModelStore(reader)
+            store = ModelStore(reader, self.public_key)
             state = persistently(partial(store.alias, self.name, self.alias), sleep)
             manifest = persistently(partial(store.manifest, self.name, state.version), sleep)
             files = {file.path: buffer_of(file.size) for file in manifest.files}
@@ -86,6 +89,35 @@ class ModelSource:
                 cold_start=cold_start,
             ).run(_RemoteChunks(reader, manifest))
         return LoadedModel(manifest, files, state)
+
+    def manifest(self) -> Manifest:
+        """The manifest of the version that the alias points to.
+
+        Raises:
+            RegistryError: as `load` raises them.
+        """
+        with Bucket.from_environment(self.bucket).open() as reader:
+            store = ModelStore(reader, self.public_key)
+
+            def attempt() -> Manifest:
+                return store.manifest(self.name, store.alias(self.name, self.alias).version)
+
+            return persistently(attempt, time.sleep)
+
+    def moved_to(self, state: AliasState) -> Manifest | None:
+        """The version that the alias points to now, or None if it is still the one it pointed to then.
+
+        It is asked once: whoever follows an alias asks again before long.
+
+        Raises:
+            RegistryError: as `load` raises them.
+        """
+        with Bucket.from_environment(self.bucket).open() as reader:
+            if reader.is_unchanged(alias_key(self.name, self.alias), state.etag):
+                return None
+            store = ModelStore(reader, self.public_key)
+            now = store.alias(self.name, self.alias)
+            return None if now.version == state.version else store.manifest(self.name, now.version)
 
     def keep(self, model: LoadedModel) -> bool:
         """Leave a copy for the next process on this machine; False where that cannot be."""

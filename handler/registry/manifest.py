@@ -9,7 +9,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any, NoReturn
 
@@ -63,6 +63,8 @@ class Manifest:
         files: every file, ordered by path.
         evaluation: figures by name, such as `{"perplexity": 31.2}`.
         training: how the weights were trained, where that is known.
+        data: the texts they were trained on, by name and SHA-256, where that is known.
+        code: the version of this project that made the weights, where that is known.
     """
 
     name: str
@@ -78,6 +80,8 @@ class Manifest:
     files: tuple[ManifestFile, ...]
     evaluation: Mapping[str, Any]
     training: Mapping[str, Any]
+    data: Mapping[str, Any] = field(default_factory=dict)
+    code: str | None = None
 
     def to_json(self) -> bytes:
         """The manifest as it is stored."""
@@ -119,6 +123,9 @@ class Manifest:
             files=files,
             evaluation=fields.take("evaluation", dict),
             training=fields.take("training", dict),
+            # Manifests from before these were noted are as good as any.
+            data=fields.take_or("data", {}, dict),
+            code=fields.take_or("code", None, str, type(None)),
         )
         fields.nothing_left()
         return manifest
@@ -151,6 +158,9 @@ class _Fields:
         if type(value) not in types:  # exactly: in Python True is an int, in a manifest it is not
             _fail(self._where + name, "must be of type " + " or ".join(t.__name__ for t in types), value)
         return value
+
+    def take_or(self, name: str, default: Any, *types: type) -> Any:
+        return self.take(name, *types) if name in self._left else default
 
     def text(self, name: str) -> str:
         value: str = self.take(name, str)

@@ -6,6 +6,7 @@ import re
 from handler.errors import InvalidRequestError
 
 MANIFEST = "manifest.json"
+SIGNATURE = "manifest.sig.json"
 
 # A chunk is the unit of reading, checking and trying again: large enough that a request's latency does not show,
 # small enough that several are under way at once and that reading one again costs little.
@@ -30,8 +31,8 @@ def is_version(text: str) -> bool:
 
 
 def is_file(path: str) -> bool:
-    """Whether this can be a file of a version, other than the manifest itself."""
-    return _FILE.fullmatch(path) is not None and path != MANIFEST
+    """Whether this can be a file of a version, other than the manifest itself and its signature."""
+    return _FILE.fullmatch(path) is not None and path not in (MANIFEST, SIGNATURE)
 
 
 def model_name(source: str) -> str:
@@ -48,22 +49,39 @@ def versions_prefix(name: str) -> str:
     return f"{MODELS_PREFIX}{_checked('name', name)}/versions/"
 
 
+def version_prefix(name: str, version: str) -> str:
+    """The prefix of everything that belongs to one version.
+
+    Raises:
+        InvalidRequestError: a part does not match its pattern.
+    """
+    return f"{versions_prefix(name)}{_checked_version(version)}/"
+
+
+def evaluations_prefix(name: str, version: str) -> str:
+    """The prefix of a version's evaluations: of those, there may be more after it is published."""
+    return f"{MODELS_PREFIX}{_checked('name', name)}/evaluations/{_checked_version(version)}/"
+
+
+def history_prefix(name: str, alias: str) -> str:
+    """The prefix of the records of an alias's moves."""
+    return f"{MODELS_PREFIX}{_checked('name', name)}/history/{_checked('alias', alias)}/"
+
+
 def aliases_prefix(name: str) -> str:
     """The prefix of a model's aliases."""
     return f"{MODELS_PREFIX}{_checked('name', name)}/aliases/"
 
 
 def file_key(name: str, version: str, path: str) -> str:
-    """The key of a version's file, its manifest included.
+    """The key of a version's file, its manifest and the manifest's signature included.
 
     Raises:
         InvalidRequestError: a part does not match its pattern.
     """
-    if not is_version(version):
-        raise InvalidRequestError(f"version must be v and 16 hex digits, not {version!r}", param="version")
-    if not is_file(path) and path != MANIFEST:
+    if not is_file(path) and path not in (MANIFEST, SIGNATURE):
         raise InvalidRequestError(f"path must match {_FILE.pattern}, not {path!r}", param="path")
-    return f"{versions_prefix(name)}{version}/{path}"
+    return f"{version_prefix(name, version)}{path}"
 
 
 def alias_key(name: str, alias: str) -> str:
@@ -73,6 +91,12 @@ def alias_key(name: str, alias: str) -> str:
         InvalidRequestError: a part does not match its pattern.
     """
     return f"{aliases_prefix(name)}{_checked('alias', alias)}"
+
+
+def _checked_version(version: str) -> str:
+    if not is_version(version):
+        raise InvalidRequestError(f"version must be v and 16 hex digits, not {version!r}", param="version")
+    return version
 
 
 def _checked(field: str, text: str) -> str:

@@ -21,6 +21,13 @@ def deploy(
             "--set", metavar="NAME=VALUE", help="A parameter of template.yaml. Repeatable; others stay as they are."
         ),
     ] = None,
+    force: Annotated[
+        bool, Option("--force", help="Make the model live even if the gate of `lifecycle promote` refuses.")
+    ] = False,
+    sign_with: Annotated[
+        str | None,
+        Option(metavar="KEY_ARN", help="Key of AWS KMS to sign the model with; the stack then serves nothing else."),
+    ] = None,
 ) -> None:
     """Build the image, deploy the stack, and publish and promote the model into its bucket.
 
@@ -37,7 +44,7 @@ def deploy(
     console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
     folder = packed_folder(checkpoint_folder(source, console), console)
     console.print(f"Deploying the stack {stack} with the model {folder.name} into the account {account}.")
-    deployed = run(Sam(), stack, folder, parameters)
+    deployed = run(Sam(), stack, folder, parameters, force=force, sign_with=sign_with)
     if deployed.new_key:
         console.print("The first API key follows; it cannot be shown again.")
         typer.echo(deployed.new_key)

@@ -1,8 +1,8 @@
-"""`lifecycle import`, `quantize`, `publish`, `promote` and `list`."""
+"""`lifecycle import`, `quantize`, `publish` and `list`."""
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from rich.console import Console
 from rich.markup import escape
@@ -10,10 +10,8 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColum
 from rich.table import Column, Table
 from typer import Argument, Option
 
-if TYPE_CHECKING:
-    from lifecycle.store import WritableStore
+from lifecycle.commands.bucket import Bucket, open_store
 
-Bucket = Annotated[str, Option(envvar="MODELS_BUCKET", help="S3 bucket of the models.")]
 _COLUMNS = ("model", "version", "aliases", "created", "parameters", "type", "source")
 
 
@@ -87,10 +85,14 @@ def publish(
             " 0.05 for 4; any other limit is noted in the manifest."
         ),
     ] = None,
+    sign_with: Annotated[
+        str | None, Option(metavar="KEY_ARN", help="Asymmetric key of AWS KMS to sign the manifest with.")
+    ] = None,
 ) -> None:
     """Publish a checkpoint folder as an immutable version, and print that version.
 
-    The same content is the same version; publishing it again completes what was interrupted.
+    The same content is the same version; publishing it again completes what was interrupted, and adds the evaluation
+    that `evaluate` has left in the folder since.
     """
     from lifecycle.publishing import publish as run  # noqa: PLC0415
 
@@ -102,32 +104,18 @@ def publish(
         tasks: dict[str, TaskID] = {what: bars.add_task(what, total=total) for what in ("hash", "upload")}
         manifest = run(
             folder,
-            _store(bucket),
+            open_store(bucket),
             name,
             lambda what, size: bars.advance(tasks[what], size),
             max_perplexity_rise=max_perplexity_rise,
+            sign_with=sign_with,
         )
     print(manifest.version)  # noqa: T201 (the one word a script reads)
 
 
-def promote(
-    name: Annotated[str, Argument(help="Name of the model.")],
-    version: Annotated[str, Argument(help="Version to serve, as `publish` printed it.")],
-    *,
-    alias: Annotated[str, Option(help="Alias to move.")] = "live",
-    bucket: Bucket,
-) -> None:
-    """Move an alias onto a published version; environments that start from then on serve it."""
-    from lifecycle.publishing import promote as run  # noqa: PLC0415
-
-    before = run(_store(bucket), name, version, alias)
-    came_from = before.version if before else "nothing"
-    Console().print(f"{alias} of {name}: {came_from} -> {version}", soft_wrap=True, highlight=False, markup=False)
-
-
 def list_(*, bucket: Bucket) -> None:
     """List every published version, and the aliases that point to it."""
-    store = _store(bucket)
+    store = open_store(bucket)
     # What is typed in again is never broken into lines, however narrow the terminal.
     columns = (Column(header, no_wrap=header in {"model", "version"}) for header in _COLUMNS)
     table = Table(*columns)
@@ -145,10 +133,3 @@ def list_(*, bucket: Bucket) -> None:
                 escape(manifest.source),
             )
     Console().print(table if table.row_count else f"{escape(bucket)} holds no published model")
-
-
-def _store(bucket: str) -> "WritableStore":
-    from handler.registry.s3 import s3_client  # noqa: PLC0415
-    from lifecycle.store import WritableStore  # noqa: PLC0415
-
-    return WritableStore(s3_client(attempts=5), bucket)

@@ -10,7 +10,8 @@ from handler.registry.names import model_name
 from lifecycle.checkpoint import PROVENANCE, read_checkpoint
 from lifecycle.hub import HubUnreachableError
 from lifecycle.importing import import_model
-from lifecycle.publishing import describe_files, promote, publish
+from lifecycle.promoting import LIVE, promote
+from lifecycle.publishing import describe_files, publish
 from lifecycle.quality import QualityError, passed_evaluation
 from lifecycle.quantizing import quantize
 from lifecycle.store import WritableStore
@@ -41,7 +42,10 @@ def publish_source(source: str, store: WritableStore, console: Console) -> str:
         folder = DEMO
     folder = packed_folder(folder, console)
     manifest = publish(folder, store, model_name(folder.name))
-    promote(store, manifest.name, manifest.version, "live")
+    # Whoever runs a model on their own machine wants to see it, evaluated or not.
+    move = promote(store, manifest.name, manifest.version, LIVE, why="for this machine", force=True)
+    if move is not None and move.forced:
+        console.print(f"Serving it all the same: {move.verdict}.")
     return manifest.name
 
 

@@ -134,7 +134,7 @@ def test_other_origins_are_refused_unless_named(stack: Stack) -> None:
             "AllowOrigins": {"Fn::Split": [",", {"Ref": "AllowedOrigins"}]},
             "AllowMethods": ["GET", "POST", "DELETE"],
             "AllowHeaders": ["authorization", "*"],
-            "ExposeHeaders": ["retry-after", "server-timing", "x-request-id"],
+            "ExposeHeaders": ["retry-after", "server-timing", "x-request-id", "x-model-version"],
             "MaxAge": 3600,
         }
 
@@ -156,6 +156,13 @@ def test_api_may_do_this_and_nothing_more(stack: Stack, role: str, log: str) -> 
         allow("s3:ListBucket", {"Fn::GetAtt": ["ResultsBucket", "Arn"]}),
         allow(WRITE_THE_LOG, {"Fn::GetAtt": [log, "Arn"]}),
     ]
+
+
+def test_functions_may_read_all_models_only_where_a_request_may_name_several() -> None:
+    [stack] = stacks_of([{"Models": "tiny,other"}])
+    all_models = allow("s3:GetObject", {"Fn::Sub": "${ModelsBucket.Arn}/models/*"})
+    for role in ("ApiRole", "StreamRole", "WorkerRole"):
+        assert list(statements(stack, role))[:3] == [READ_THE_MODEL[0], all_models, READ_THE_MODEL[1]]
 
 
 def test_worker_may_do_this_and_nothing_more(stack: Stack) -> None:

@@ -52,12 +52,16 @@ def test_environment_is_exactly_what_the_settings_read(stack: Stack) -> None:
 
 def test_functions_differ_only_in_who_may_call_them(stack: Stack) -> None:
     api, worker = (stack.properties(name)["Environment"]["Variables"] for name in (FUNCTION, WORKER))
-    assert {name.upper() for name in Settings.model_fields if api[name.upper()] != worker[name.upper()]} == {
+    different = {name.upper() for name in Settings.model_fields if api[name.upper()] != worker[name.upper()]}
+    snapshot = stack.parameters["SnapStart"] == "true"
+    assert different == {
         "AUTH_MODE",
         "KEYS_TABLE",
         "JWT_ISSUER",
         "JWT_AUDIENCE",
+        *(["REFRESH_SECONDS"] if snapshot else []),
     }
+    assert api["REFRESH_SECONDS"] == (0 if snapshot else {"Ref": "RefreshSeconds"})
     assert (worker["AUTH_MODE"], worker["KEYS_TABLE"], worker["JWT_ISSUER"]) == ("iam", "", "")
     stream = functions_of(stack).get(STREAM)
     assert stream is None or stream["Environment"]["Variables"] == api

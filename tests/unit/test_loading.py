@@ -8,7 +8,7 @@ import pytest
 
 import handler.loading
 from handler.errors import ModelLoadingError, NotInRegistryError, RegistryError, ServiceError
-from handler.loading import ModelLoading
+from handler.loading import Following, ModelLoading
 from handler.service import TextService
 from tests.services import running_service
 
@@ -71,3 +71,24 @@ def test_a_failed_load_is_tried_again_by_a_later_request(monkeypatch: pytest.Mon
         monkeypatch.setattr(handler.loading, "RETRY_SECONDS", 0)
         assert loading.wait(None) is service
     assert outcomes == []
+
+
+def test_a_version_that_cannot_be_loaded_is_tried_again_at_growing_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(handler.loading, "boot_time", lambda: now[0])
+    looks: list[float] = []
+
+    def moved_to() -> None:
+        looks.append(now[0])
+        raise NotInRegistryError("no such alias")
+
+    following = Following(seconds=10, moved_to=moved_to, fits=lambda _: True, begin=lambda: None)
+    with running_service() as service:
+        loading = ModelLoading(lambda: service, following)
+        for second in range(8000):
+            now[0] = second
+            assert loading.wait(None) is service
+            for thread in threading.enumerate():
+                if thread.name == "follow alias":
+                    thread.join()
+    assert looks == [10, 30, 70, 150, 310, 630, 1270, 2550, 5110]  # and every hour from then on

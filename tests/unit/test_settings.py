@@ -23,6 +23,11 @@ def test_defaults(environment: pytest.MonkeyPatch) -> None:
         "results_bucket": "",
         "model_name": "gpt2",
         "model_alias": "live",
+        "model_public_key": "",
+        "models": "",
+        "canary_percent": 0,
+        "refresh_seconds": 60,
+        "memory_mb": 0,
         "engine": "auto",
         "auth_mode": "api-key",
         "keys_table": "keys",
@@ -65,3 +70,11 @@ def test_a_function_is_never_open(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("AWS_LAMBDA_FUNCTION_NAME", "gpt2")
     with pytest.raises(ValidationError, match="AUTH_MODE=none is for a server on your own machine"):
         Settings.from_environment(os.environ)
+
+
+def test_more_models_are_names_separated_by_commas() -> None:
+    minimum = {"models_bucket": "models", "model_name": "gpt2", "keys_table": "keys"}
+    assert Settings.model_validate({**minimum, "models": "tiny,gpt2,my.model-2"}).other_models == ("tiny", "my.model-2")
+    for wrong in ("a,", "A", "a, b", "a;b", "../a"):
+        with pytest.raises(ValidationError, match="models"):
+            Settings.model_validate({**minimum, "models": wrong})

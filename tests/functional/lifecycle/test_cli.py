@@ -1,17 +1,24 @@
 """The command line: what a person types, sees and is told."""
 
+import io
 import subprocess
 import sys
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import boto3
 import pytest
 
 from handler.api.keys import KeysTable
-from lifecycle import cli
+from lifecycle import cli, collecting, watching
+from lifecycle.card import model_card
+from lifecycle.checkpoint import read_checkpoint
+from lifecycle.publishing import publish
 from lifecycle.store import WritableStore
 from tests.checkpoints import checkpoint, old_style
+from tests.evaluations import evaluated
+from tests.functional.lifecycle.test_watching import answering
 
 
 def lifecycle(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
@@ -40,13 +47,19 @@ def test_from_a_folder_to_a_live_model(
         f"{tmp_path / 'out'}: source, 37,120 parameters in F32, 300 tokens, context of 64\n"
     )
 
+    evaluated(read_checkpoint(tmp_path / "out"), {"emma": 700.0})
     assert lifecycle(monkeypatch, "publish", tmp_path / "out", "--name", "tiny") == 0
     version = capsys.readouterr().out.removesuffix("\n")
     assert store.versions("tiny") == [version]
 
     assert lifecycle(monkeypatch, "promote", "tiny", version) == 0
     assert lifecycle(monkeypatch, "promote", "tiny", version, "--alias", "canary") == 0
-    assert capsys.readouterr().out == f"live of tiny: nothing -> {version}\ncanary of tiny: nothing -> {version}\n"
+    assert lifecycle(monkeypatch, "promote", "tiny", version) == 0
+    assert capsys.readouterr().out == (
+        f"live of tiny: nothing -> {version}\nthe first version; perplexity per word 700.00 on emma\n"
+        f"canary of tiny: nothing -> {version}\n{version} is what is live\n"
+        f"live of tiny points to {version} already\n"
+    )
 
     assert lifecycle(monkeypatch, "list") == 0
     row = next(line for line in capsys.readouterr().out.splitlines() if version in line)
@@ -59,6 +72,76 @@ def test_from_a_folder_to_a_live_model(
         "F32",
         "source",
     ]
+
+
+def test_there_and_back_again(
+    tmp_path: Path, store: WritableStore, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = (publish(checkpoint(tmp_path / f"c{i}", seed=i).folder, store, "tiny").version for i in range(2))
+    assert lifecycle(monkeypatch, "history", "tiny") == 0
+    assert lifecycle(monkeypatch, "promote", "tiny", first, "--force", "--why", "a [test]") == 0
+    assert lifecycle(monkeypatch, "promote", "tiny", second, "--force") == 0
+    assert lifecycle(monkeypatch, "rollback", "tiny", "--why", "worse") == 0
+    nobody = "FORCED, although nobody evaluated {}: `lifecycle evaluate` its checkpoint folder, and publish that again,"
+    assert capsys.readouterr().out == (
+        f"live of tiny has no history\n"
+        f"live of tiny: nothing -> {first}\n{nobody.format(first)} which adds the evaluation\n"
+        f"live of tiny: {first} -> {second}\n{nobody.format(second)} which adds the evaluation\n"
+        f"live of tiny: {second} -> {first}\n"
+    )
+
+    monkeypatch.setenv("COLUMNS", "400")
+    assert lifecycle(monkeypatch, "history", "tiny") == 0
+    rows = [
+        [cell.strip() for cell in line.strip("│").split("│")]
+        for line in capsys.readouterr().out.splitlines()
+        if line.startswith("│")
+    ]
+    assert [row[2:6] for row in rows] == [
+        ["promote", "nothing", first, "a [test]"],
+        ["promote", first, second, ""],
+        ["rollback", second, first, "worse"],
+    ]
+    assert [row[6].partition(" ")[0] for row in rows] == ["FORCED:", "FORCED:", ""]
+
+
+def test_a_promotion_is_waited_for(
+    tmp_path: Path, store: WritableStore, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(watching, "POLL_SECONDS", 0.01)
+    version = publish(checkpoint(tmp_path / "c").folder, store, "tiny").version
+    with answering(None, version) as address:
+        assert lifecycle(monkeypatch, "promote", "tiny", version, "--force", "--wait", address) == 0
+    assert capsys.readouterr().out.splitlines()[2:] == [
+        f"{address} answers with no version",
+        f"{address} answers with {version}",
+        f"{version} has arrived",
+    ]
+
+
+def test_what_nothing_needs_is_removed_when_it_is_confirmed(
+    tmp_path: Path, store: WritableStore, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    version = publish(checkpoint(tmp_path / "c").folder, store, "tiny").version
+    assert lifecycle(monkeypatch, "gc", "tiny", "--yes") == 0
+    assert capsys.readouterr().out == f"stays: {version} (written less than 1 day ago)\nthere is nothing to remove\n"
+
+    monkeypatch.setattr(collecting, "GRACE", timedelta(0))
+    monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
+    assert lifecycle(monkeypatch, "gc", "tiny", "--dry-run") == 0
+    assert lifecycle(monkeypatch, "gc", "tiny") == 1
+    assert capsys.readouterr().out == f"goes: {version}\n" * 2 + "Remove it? [y/N]: "
+    assert store.versions("tiny") == [version]
+    assert lifecycle(monkeypatch, "gc", "tiny", "--yes") == 0
+    assert store.versions("tiny") == []
+
+
+def test_a_card_is_printed(
+    tmp_path: Path, store: WritableStore, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    version = publish(checkpoint(tmp_path / "c").folder, store, "tiny").version
+    assert lifecycle(monkeypatch, "card", "tiny", version) == 0
+    assert capsys.readouterr().out == model_card(store, "tiny", version)
 
 
 def test_an_empty_bucket_is_told(
@@ -107,6 +190,12 @@ def test_keys(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str
     ("words", "message"),
     [
         (["promote", "tiny", "v0123456789abcdef"], "manifest.json does not exist: S3 answered 404"),
+        (["promote", "tiny", "v0123456789abcdef", "--alarm", "x"], "alarm needs --wait, the address at which"),
+        (["promote", "tiny", "v0123456789abcdef", "--wait", "ftp://x"], "wait must be an http or https address"),
+        (["rollback", "tiny"], "tiny has no alias live"),
+        (["history", "Tiny"], "name must match [a-z0-9][a-z0-9._-]{0,63}, not 'Tiny'"),
+        (["card", "tiny", "v1"], "version must be v and 16 hex digits, not 'v1'"),
+        (["gc", "tiny", "--bucket", "no-such-bucket"], "does not exist: S3 answered 404 NoSuchBucket"),
         (["promote", "Tiny", "v0123456789abcdef"], "name must match [a-z0-9][a-z0-9._-]{0,63}, not 'Tiny'"),
         (["publish", "/nowhere", "--name", "tiny"], "/nowhere is not a folder"),
         (["import", "/nowhere", "--out", "/tmp/never"], "/nowhere is not a folder with a config.json"),
@@ -171,5 +260,5 @@ def test_help_is_there_at_once() -> None:
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
     assert time.monotonic() - started < 5
     assert run.stderr == "imported: []\n"
-    for word in ("import", "train", "publish", "promote", "list", "keys"):
+    for word in ("import", "train", "publish", "promote", "rollback", "gc", "list", "keys"):
         assert f" {word} " in run.stdout

@@ -3,17 +3,22 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import boto3
 import pytest
 
 from handler.errors import AccessDeniedError, InvalidRequestError, StoreUnavailableError
+from handler.registry.loader import ModelSource
 from handler.registry.s3 import s3_client
+from lifecycle.aliases import history
 from lifecycle.commands.deploy import deploy as command
 from lifecycle.deploying import Sam, check_account, deploy, find_stack
 from lifecycle.keys import KeyRegistry
 from lifecycle.local.models import DEMO
+from lifecycle.quality import QualityError
 from lifecycle.store import WritableStore
+from tests.checkpoints import checkpoint
 
 # What deploying reads of template.yaml: its outputs, what outlives it, and parameters that remember what they were.
 TEMPLATE = {
@@ -24,6 +29,7 @@ TEMPLATE = {
             "ModelAlias": "live",
             "AuthMode": "api-key",
             "SnapStart": "false",
+            "ModelPublicKey": "",
             "Deployment": "",
         }.items()
     },
@@ -133,6 +139,29 @@ def test_no_key_is_made_where_the_gateway_checks() -> None:
     deployed = deploy(FakeBuilder(), "text", DEMO, {"AuthMode": "iam"})
     assert deployed.new_key is None
     assert KeyRegistry(deployed.keys_table).list() == []
+
+
+@pytest.mark.usefixtures("aws")
+def test_a_stack_that_was_deployed_with_a_key_serves_what_is_signed_and_takes_nothing_else() -> None:
+    kms, builder = boto3.client("kms"), FakeBuilder()
+    arn = kms.create_key(KeySpec="ECC_NIST_P256", KeyUsage="SIGN_VERIFY")["KeyMetadata"]["Arn"]
+    deployed = deploy(builder, "text", DEMO, {}, sign_with=arn)
+    key = deployed.parameters["ModelPublicKey"]
+    assert ModelSource(deployed.models_bucket, "demo", "live", public_key=key).load().manifest.name == "demo"
+    with pytest.raises(InvalidRequestError, match="serves signed models only: give the key, --sign-with KEY_ARN"):
+        deploy(builder, "text", DEMO, {})
+    assert builder.builds == 1
+
+
+@pytest.mark.usefixtures("aws")
+def test_a_later_model_is_held_against_the_live_one(tmp_path: Path) -> None:
+    deployed = deploy(FakeBuilder(), "text", DEMO, {})
+    other = checkpoint(tmp_path / "demo").folder
+    with pytest.raises(QualityError, match="live of demo stays where it is: nobody evaluated"):
+        deploy(FakeBuilder(), "text", other, {})
+    deploy(FakeBuilder(), "text", other, {}, force=True)
+    moves = history(WritableStore(s3_client(), deployed.models_bucket), "demo", "live")
+    assert [(move.why, move.forced) for move in moves] == [("deployed", True), ("deployed", True)]
 
 
 @pytest.mark.usefixtures("aws")

@@ -1,6 +1,7 @@
 """Importing from a folder: every dress GPT-2 comes in, and everything that is refused by name."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, GPT2Model
 
 from handler.errors import CorruptModelError, InvalidRequestError, ServiceError, UnsupportedModelError
 from handler.registry.manifest import Architecture
-from lifecycle.checkpoint import Provenance, read_checkpoint
+from lifecycle.checkpoint import Provenance, read_checkpoint, write_json
 from lifecycle.importing import import_model
 from tests.checkpoints import Arrays, old_style, random_tensors
 from tests.models import config_json, tokenizer_json
@@ -319,3 +320,14 @@ def test_what_lies_in_the_way_is_not_overwritten(source: Path, out: Path) -> Non
         import_model(str(source), out)
     assert refused.value.param == "out"
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+
+def test_what_the_folder_says_of_its_weights_is_kept(tmp_path: Path) -> None:
+    old_style(tmp_path / "trained")
+    said = Provenance("trained on emma", "mit", "v0", {"emma": 7.5}, {"steps": 9}, {"texts": []}, "by hand")
+    write_json(tmp_path / "trained" / "provenance.json", asdict(said))
+    assert import_model(str(tmp_path / "trained"), tmp_path / "out").provenance == said
+
+    write_json(tmp_path / "trained" / "provenance.json", {"source": 7})
+    with pytest.raises(CorruptModelError, match=r"provenance\.json: source is missing or of the wrong type: 7"):
+        import_model(str(tmp_path / "trained"), tmp_path / "again")

@@ -1,24 +1,25 @@
-"""Publishing and promoting: once and again, half-way, and by two at the same time."""
+"""Publishing: once and again, half-way, and by two at the same time."""
 
+import signal
+import subprocess
+import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
-from typing import TYPE_CHECKING, Any
 
 import pytest
-from botocore.exceptions import ClientError, ConnectionClosedError
+from botocore.exceptions import ConnectionClosedError
 
-from handler.errors import ConflictError, CorruptModelError, InvalidRequestError, NotInRegistryError, RegistryError
+from handler.errors import ConflictError, CorruptModelError, InvalidRequestError, RegistryError
 from handler.registry.loader import ModelSource
 from handler.registry.names import CHUNK_SIZE, MANIFEST, file_key
 from lifecycle.checkpoint import Checkpoint
-from lifecycle.publishing import promote, publish
+from lifecycle.promoting import promote
+from lifecycle.publishing import publish
 from lifecycle.store import WritableStore
 from tests.checkpoints import checkpoint
-
-if TYPE_CHECKING:
-    from handler.registry.store import AliasState
+from tests.functional.lifecycle.meddling import InterruptedPublisherError, interrupt, meddled
 
 
 @pytest.fixture
@@ -40,46 +41,9 @@ def objects(store: WritableStore) -> dict[str, str]:
     return {item["Key"]: item["ETag"] for page in pages for item in page.get("Contents", ())}
 
 
-class InterruptedPublisherError(Exception):
-    """The publisher's process ends here."""
-
-
-class MeddledClient:
-    """A client before (or, with `after`, behind) whose n-th call of a method something happens."""
-
-    def __init__(self, client: Any, method: str, number: int, meddle: Any, *, after: bool = False) -> None:
-        self._client, self._method, self._number = client, method, number
-        self._meddle, self._after, self._calls = meddle, after, 0
-
-    def __getattr__(self, name: str) -> Any:
-        real = getattr(self._client, name)
-        if name != self._method:
-            return real
-
-        def call(**request: Any) -> Any:
-            self._calls += 1
-            due = self._calls == self._number
-            if due and not self._after:
-                self._meddle()
-            answer = real(**request)
-            if due and self._after:
-                self._meddle()
-            return answer
-
-        return call
-
-
-def meddled(store: WritableStore, method: str, number: int, meddle: Any, *, after: bool = False) -> WritableStore:
-    return WritableStore(MeddledClient(store.client, method, number, meddle, after=after), store.bucket)  # type: ignore[arg-type]
-
-
-def interrupt() -> None:
-    raise InterruptedPublisherError
-
-
 def test_what_is_published_and_promoted_is_loaded(store: WritableStore, small: Checkpoint) -> None:
     manifest = publish(small.folder, store, "tiny")
-    assert promote(store, "tiny", manifest.version, "live") is None
+    promote(store, "tiny", manifest.version, "live", force=True)
 
     model = ModelSource(store.bucket, "tiny", "live").load()
     assert model.manifest == manifest
@@ -99,7 +63,7 @@ def test_a_large_file_is_put_in_parts(store: WritableStore, large: Checkpoint) -
     total = sum(file.size for file in manifest.files)
     assert progress == {"hash": total, "upload": total}
 
-    promote(store, "large", manifest.version, "live")
+    promote(store, "large", manifest.version, "live", force=True)
     assert (
         ModelSource(store.bucket, "large", "live").load().files[weights.path]
         == (large.folder / weights.path).read_bytes()
@@ -131,15 +95,76 @@ def test_a_half_published_version_is_not_there_until_it_is_completed(
 
     manifest = publish(large.folder, store, "large")
     assert store.versions("large") == [manifest.version]
-    promote(store, "large", manifest.version, "live")
+    promote(store, "large", manifest.version, "live", force=True)
     assert ModelSource(store.bucket, "large", "live").load().manifest == manifest
 
 
-def test_an_interrupted_upload_in_parts_leaves_none(store: WritableStore, large: Checkpoint) -> None:
+def test_an_upload_in_parts_goes_on_where_it_broke_off(store: WritableStore, large: Checkpoint) -> None:
     with pytest.raises(InterruptedPublisherError):
-        publish(large.folder, meddled(store, "upload_part", 2, interrupt), "large")
+        publish(large.folder, meddled(store, "complete_multipart_upload", 1, interrupt), "large")
+    (upload,) = store.client.list_multipart_uploads(Bucket=store.bucket)["Uploads"]
+    store.client.upload_part(
+        Bucket=store.bucket, Key=upload["Key"], UploadId=upload["UploadId"], PartNumber=2, Body=bytes(CHUNK_SIZE)
+    )
+
+    sent: list[int] = []
+    manifest = publish(large.folder, meddled(store, "upload_part", None, lambda: sent.append(1)), "large")
+    assert sent == [1]  # the damaged one
     assert "Uploads" not in store.client.list_multipart_uploads(Bucket=store.bucket)
+    promote(store, "large", manifest.version, "live", force=True)
+    weights = ModelSource(store.bucket, "large", "live").load().files["model.safetensors"]
+    assert weights == (large.folder / "model.safetensors").read_bytes()
+
+
+def test_an_upload_that_somebody_else_ended_is_begun_anew(store: WritableStore, large: Checkpoint) -> None:
+    with pytest.raises(InterruptedPublisherError):
+        publish(large.folder, meddled(store, "upload_part", 1, interrupt), "large")
+    (upload,) = store.client.list_multipart_uploads(Bucket=store.bucket)["Uploads"]
+
+    def end_it() -> None:
+        store.client.abort_multipart_upload(Bucket=store.bucket, Key=upload["Key"], UploadId=upload["UploadId"])
+
+    with pytest.raises(RegistryError, match=upload["Key"]):  # S3 says NoSuchUpload, moto 500
+        publish(large.folder, meddled(store, "upload_part", 1, end_it), "large")
     publish(large.folder, store, "large")
+
+
+def test_two_publishers_may_go_on_with_the_same_upload(store: WritableStore, large: Checkpoint) -> None:
+    with pytest.raises(InterruptedPublisherError):
+        publish(large.folder, meddled(store, "complete_multipart_upload", 1, interrupt), "large")
+    theirs = []
+    overtaken = meddled(
+        store, "complete_multipart_upload", 1, lambda: theirs.append(publish(large.folder, store, "large"))
+    )
+    assert [publish(large.folder, overtaken, "large")] == theirs
+    assert "Uploads" not in store.client.list_multipart_uploads(Bucket=store.bucket)
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from handler.registry.s3 import s3_client
+from lifecycle.publishing import publish
+from lifecycle.store import WritableStore
+from tests.functional.lifecycle.meddling import meddled
+
+store = WritableStore(s3_client(), "models-bucket")
+publish(Path(sys.argv[1]), meddled(store, sys.argv[2], 2, lambda: os.kill(os.getpid(), signal.SIGKILL)), "large")
+"""
+
+
+@pytest.mark.parametrize("method", ["upload_part", "put_object"])
+def test_what_a_killed_publisher_leaves_is_completed_by_the_next(
+    store: WritableStore, large: Checkpoint, method: str
+) -> None:
+    done = subprocess.run([sys.executable, "-c", KILLED, str(large.folder), method], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert store.models() == []
+
+    manifest = publish(large.folder, store, "large")
+    promote(store, "large", manifest.version, "live", force=True)
+    assert ModelSource(store.bucket, "large", "live").load().manifest == manifest
+    assert "Uploads" not in store.client.list_multipart_uploads(Bucket=store.bucket)
 
 
 def test_a_damaged_object_of_a_version_is_mended_by_publishing_again(store: WritableStore, small: Checkpoint) -> None:
@@ -150,7 +175,7 @@ def test_a_damaged_object_of_a_version_is_mended_by_publishing_again(store: Writ
     store.client.delete_object(Bucket=store.bucket, Key=file_key("tiny", manifest.version, "config.json"))
 
     assert publish(small.folder, store, "tiny") == manifest
-    promote(store, "tiny", manifest.version, "live")
+    promote(store, "tiny", manifest.version, "live", force=True)
     assert ModelSource(store.bucket, "tiny", "live").load().files["model.safetensors"] == whole
 
 
@@ -222,75 +247,6 @@ def test_a_name_that_is_none_is_refused(store: WritableStore, small: Checkpoint)
 def test_a_bucket_that_does_not_exist_is_told(store: WritableStore, small: Checkpoint) -> None:
     with pytest.raises(RegistryError, match=r"s3://nowhere-at-all/models/tiny/.*NoSuchBucket"):
         publish(small.folder, WritableStore(store.client, "nowhere-at-all"), "tiny")
-
-
-def test_an_alias_moves_from_version_to_version(store: WritableStore, small: Checkpoint, tmp_path: Path) -> None:
-    first = publish(small.folder, store, "tiny").version
-    second = publish(checkpoint(tmp_path / "other", seed=1).folder, store, "tiny").version
-    assert promote(store, "tiny", first, "live") is None
-    at_first = store.alias("tiny", "live")
-    assert promote(store, "tiny", second, "live") == at_first
-    assert promote(store, "tiny", second, "canary") is None
-    assert {alias: state.version for alias, state in store.aliases("tiny").items()} == {
-        "live": second,
-        "canary": second,
-    }
-
-
-def test_promoting_what_is_live_writes_nothing(store: WritableStore, small: Checkpoint) -> None:
-    version = publish(small.folder, store, "tiny").version
-    promote(store, "tiny", version, "live")
-    read_only = meddled(store, "put_object", 1, interrupt)
-    assert promote(read_only, "tiny", version, "live") == store.alias("tiny", "live")
-
-
-@pytest.mark.parametrize("before", [False, True], ids=["new alias", "alias there"])
-def test_of_two_promoters_one_wins_and_the_other_hears_of_it(
-    store: WritableStore, small: Checkpoint, tmp_path: Path, *, before: bool
-) -> None:
-    versions = [publish(checkpoint(tmp_path / f"c{i}", seed=i).folder, store, "tiny").version for i in range(3)]
-    if before:
-        promote(store, "tiny", versions[0], "live")
-    rivals: list[AliasState | None] = []
-    overtaken = meddled(store, "put_object", 1, lambda: rivals.append(promote(store, "tiny", versions[1], "live")))
-    came_from = versions[0] if before else "nothing"
-    with pytest.raises(
-        ConflictError, match=f"live of tiny was moved by somebody else .* from {came_from} to {versions[2]}"
-    ):
-        promote(overtaken, "tiny", versions[2], "live")
-    assert len(rivals) == 1
-    assert store.alias("tiny", "live").version == versions[1]
-
-
-def test_a_write_whose_answer_was_lost_is_no_conflict(store: WritableStore, small: Checkpoint) -> None:
-    """boto3 sends the write again, and S3 refuses it because it was already done."""
-    version = publish(small.folder, store, "tiny").version
-
-    def lost_and_asked_again() -> None:
-        raise ClientError(
-            {"Error": {"Code": "PreconditionFailed"}, "ResponseMetadata": {"HTTPStatusCode": 412}},  # type: ignore[typeddict-item]
-            "PutObject",
-        )
-
-    promote(meddled(store, "put_object", 1, lost_and_asked_again, after=True), "tiny", version, "live")
-    assert store.alias("tiny", "live").version == version
-
-
-def test_a_version_that_is_not_published_cannot_be_promoted(store: WritableStore, small: Checkpoint) -> None:
-    publish(small.folder, store, "tiny")
-    with pytest.raises(NotInRegistryError, match=r"versions/v0123456789abcdef/manifest\.json does not exist"):
-        promote(store, "tiny", "v0123456789abcdef", "live")
-    with pytest.raises(InvalidRequestError, match="version must be v and 16 hex digits, not 'latest'"):
-        promote(store, "tiny", "latest", "live")
-    assert store.aliases("tiny") == {}
-
-
-def test_a_version_with_a_missing_file_cannot_be_promoted(store: WritableStore, small: Checkpoint) -> None:
-    version = publish(small.folder, store, "tiny").version
-    store.client.delete_object(Bucket=store.bucket, Key=file_key("tiny", version, "tokenizer.json"))
-    with pytest.raises(NotInRegistryError, match=r"tokenizer\.json does not exist"):
-        promote(store, "tiny", version, "live")
-    assert store.aliases("tiny") == {}
 
 
 def test_a_connection_that_breaks_is_told(store: WritableStore, small: Checkpoint) -> None:

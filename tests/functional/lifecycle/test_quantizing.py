@@ -10,7 +10,8 @@ from handler.errors import InvalidRequestError
 from handler.inference.build import build_backend
 from handler.registry.loader import ModelSource
 from lifecycle.checkpoint import PROVENANCE, WEIGHTS, Checkpoint, read_checkpoint, read_json, write_json
-from lifecycle.publishing import describe_files, promote, publish
+from lifecycle.promoting import promote
+from lifecycle.publishing import describe_files, publish
 from lifecycle.quality import QualityError
 from lifecycle.quantizing import quantize
 from lifecycle.store import WritableStore

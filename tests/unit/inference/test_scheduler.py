@@ -274,3 +274,17 @@ def test_a_rest_finishes_what_is_under_way_and_ends_with_the_next_request(schedu
     assert threads() == before
     assert tokens_of(list(first)) == {0: continuation((1, 2), 5)}
     assert tokens_of(list(scheduler.submit(greedy((3,), max_tokens=2)))) == {0: continuation((3,), 2)}
+
+
+def test_what_is_retired_finishes_its_work_and_holds_no_thread_however_often_it_is_asked(scheduler: Scheduler) -> None:
+    def threads() -> int:
+        return sum(thread.name == "scheduler" for thread in threading.enumerate())
+
+    before = threads()
+    first = scheduler.submit(greedy((1, 2), max_tokens=5))
+    scheduler.retire()
+    assert threads() == before
+    assert tokens_of(list(first)) == {0: continuation((1, 2), 5)}
+    assert tokens_of(list(scheduler.submit(greedy((3,), max_tokens=2)))) == {0: continuation((3,), 2)}
+    scheduler.retire()
+    assert threads() == before

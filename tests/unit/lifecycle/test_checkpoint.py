@@ -22,11 +22,13 @@ def edit(path: Path, **changes: Any) -> None:
 
 
 def test_provenance_is_read(folder: Path) -> None:
-    given = {"source": "here", "license": "mit", "derived_from": "v1", "evaluation": {"a": 1}, "training": {"b": 2}}
+    given: dict[str, Any] = {"source": "here", "license": "mit", "derived_from": "v1"}
+    given |= {"evaluation": {"a": 1}, "training": {"b": 2}}
+    given |= {"data": {"texts": []}, "code": "gpt2-serverless 0.1.0"}
     (folder / "provenance.json").write_text(json.dumps(given))
-    assert read_checkpoint(folder).provenance == Provenance("here", "mit", "v1", {"a": 1}, {"b": 2})
+    assert read_checkpoint(folder).provenance == Provenance(**given)
     (folder / "provenance.json").write_text('{"source": "here"}')
-    assert read_checkpoint(folder).provenance == Provenance("here", None, None, {}, {})
+    assert read_checkpoint(folder).provenance == Provenance("here", None, None, {}, {}, {}, code=None)
 
 
 @pytest.mark.parametrize(

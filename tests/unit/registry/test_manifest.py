@@ -24,6 +24,12 @@ def test_what_is_written_is_read_back() -> None:
     assert [len(file.chunks) for file in manifest.files] == [1, -(-10240 // CHUNK_SIZE)]
 
 
+def test_a_manifest_from_before_lineage_was_noted_is_read() -> None:
+    older = document()
+    del older["data"], older["code"]
+    assert Manifest.from_json(json.dumps(older).encode()) == manifest_of(FILES)
+
+
 def test_a_version_is_the_digest_of_paths_sizes_and_hashes_in_any_order() -> None:
     files = manifest_of(FILES).files
     canonical = json.dumps([[f.path, f.size, f.sha256, f.chunks] for f in files], separators=(",", ":"))
@@ -71,6 +77,8 @@ def swap(manifest: dict[str, Any]) -> None:
         (change("source", 7), "source must be of type str"),
         (change("license", 7), "license must be of type str or NoneType"),
         (change("evaluation", []), "evaluation must be of type dict"),
+        (change("data", []), "data must be of type dict"),
+        (change("code", 7), "code must be of type str or NoneType"),
         (change("chunk_size", 0), "chunk_size must be between 1 and"),
         (change("chunk_size", 1 << 40), "chunk_size must be between 1 and"),
         (change("architecture", "gpt2"), "architecture must be of type dict"),

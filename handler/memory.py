@@ -1,0 +1,42 @@
+"""How much memory models take, and whether more of them fit."""
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from handler.registry.manifest import Manifest
+from handler.settings import Settings
+
+# What a process takes beside its models: 100 MB (`make bench-sizes`), and room for requests that are under way.
+PROCESS_BYTES: Final = 300_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """The memory of a process.
+
+    Attributes:
+        total: bytes in all.
+        kv_cache: bytes of each model's keys and values.
+    """
+
+    total: int
+    kv_cache: int
+
+    @classmethod
+    def of(cls, settings: Settings, environment: Mapping[str, str]) -> "Memory":
+        """The memory of this process: what the settings say, or the function has, or this machine."""
+        function_mb = environment.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "")
+        if settings.memory_mb:
+            total = settings.memory_mb * 1_000_000
+        elif function_mb.isdecimal():
+            total = int(function_mb) * 1024 * 1024  # Lambda's megabytes
+        else:
+            total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        return cls(total, settings.kv_cache_mb * 1_000_000)
+
+    def fits(self, models: Iterable[Manifest]) -> bool:
+        """Whether these models fit into it together: their files, which are used where they lie, and their caches."""
+        need = sum(sum(file.size for file in model.files) + self.kv_cache for model in models)
+        return PROCESS_BYTES + need <= self.total

@@ -1,0 +1,23 @@
+"""The memory of a process, and what fits into it."""
+
+from dataclasses import replace
+
+from handler.memory import PROCESS_BYTES, Memory
+from handler.registry.manifest import ManifestFile
+from tests.services import MANIFEST, make_settings
+
+MODEL = replace(MANIFEST, files=(ManifestFile("model.safetensors", 100, "0" * 64, ("0" * 64,)),))
+
+
+def test_it_is_what_the_settings_say_or_the_function_has_or_the_machine() -> None:
+    function = {"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "3008"}
+    assert Memory.of(make_settings(memory_mb=500, kv_cache_mb=7), function) == Memory(500_000_000, 7_000_000)
+    assert Memory.of(make_settings(), function).total == 3008 * 1024 * 1024
+    assert Memory.of(make_settings(), {}).total > 500_000_000
+
+
+def test_models_fit_with_their_files_and_their_caches() -> None:
+    memory = Memory(total=PROCESS_BYTES + 2 * (100 + 10), kv_cache=10)
+    assert memory.fits([MODEL, MODEL])
+    assert not memory.fits([MODEL, MODEL, MODEL])
+    assert not Memory(memory.total - 1, memory.kv_cache).fits([MODEL, MODEL])
