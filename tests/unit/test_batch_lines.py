@@ -16,7 +16,7 @@ def line(custom_id: str = "a", **changes: Any) -> str:
 
 
 BODY = {"prompt": "She"}
-GOOD = [Line(0, "a", BODY), Line(1, "b", BODY)]
+GOOD = [Line(0, "a", URL, BODY), Line(1, "b", URL, BODY)]
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_line_ends_inside_a_text_are_none() -> None:
     text = "a\u2028b\u0085c"
     first = json.dumps(json.loads(line("a", body={"prompt": text})), ensure_ascii=False)
     lines, errors = parse_lines(f"{first}\n{line('b')}".encode(), URL)
-    assert (lines, errors) == ([Line(0, "a", {"prompt": text}), Line(1, "b", BODY)], [])
+    assert (lines, errors) == ([Line(0, "a", URL, {"prompt": text}), Line(1, "b", URL, BODY)], [])
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_line_ends_inside_a_text_are_none() -> None:
         (line("x" * 513), "invalid_custom_id", "custom_id", "`custom_id` must be a string of 1 to 512 characters."),
         (line("a"), "duplicate_custom_id", "custom_id", "`custom_id` must be the line's own; line 1 has the same."),
         (line("x", method="GET"), "invalid_method", "method", "`method` must be POST."),
-        (line("x", url="/v1/embeddings"), "mismatched_url", "url", f"`url` must be {URL}, as the batch says."),
+        (line("x", url="/v1/embeddings"), "mismatched_url", "url", f"`url` must be {URL}."),
         (line("x", body="She"), "invalid_request", "body", "`body` must be a JSON object."),
     ],
 )
