@@ -13,7 +13,7 @@ TORCH := torch==2.13.0$(if $(filter Linux,$(shell uname)),+cpu)
 TORCH_INDEX := https://download.pytorch.org/whl/cpu
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-reference test-kernels test-containers test-hub check fix docs lock invoke sam-build sam-invoke sam-api deploy bench-engine bench-coldstart bench-sizes bench-drafting bench-quality clean
+.PHONY: help setup run test test-reference test-kernels test-containers test-hub check fix docs lock invoke batch sam-build sam-invoke sam-api deploy bench-engine bench-coldstart bench-sizes bench-drafting bench-quality clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -86,6 +86,10 @@ lock: ## resolve the dependencies anew (needs uv)
 
 invoke: setup .venv-sam/.ready ## send EVENT=FILE to the function under Lambda's runtime interface emulator
 	@$(BIN)/python -m lifecycle.local invoke "$(EVENT)" --model demo
+
+batch: MODEL = demo
+batch: setup ## answer the requests in FILE with MODEL=demo|gpt2|FOLDER, as the state machine for bulk does, into OUT
+	@$(BIN)/python -m lifecycle.local batch "$(FILE)" --model "$(MODEL)" $(if $(OUT),--out "$(OUT)")
 
 sam-build: .venv-sam/.ready ## build the image with `sam build` (needs a container engine)
 	@.venv-sam/bin/sam build
