@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 import boto3
 import yaml
@@ -52,7 +53,9 @@ class StateMachine:
 
     def start(self, event: Mapping[str, Any]) -> str:
         """Start an execution, and return its ARN."""
-        execution: str = self.client.start_execution(stateMachineArn=self.arn, input=json.dumps(event))["executionArn"]
+        # AWS draws a name where none is given; moto does not.
+        started = self.client.start_execution(stateMachineArn=self.arn, name=uuid4().hex, input=json.dumps(event))
+        execution: str = started["executionArn"]
         return execution
 
     def describe(self, execution: str) -> dict[str, Any]:

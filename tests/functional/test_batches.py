@@ -32,9 +32,16 @@ class WatchedStorage(Storage):
 
     before_part: Callable[[], None] | None = None
 
+    def __init__(self, client: Any, bucket: str) -> None:
+        super().__init__(client, bucket)
+        self.before: dict[str, BaseException] = {}  # what happens before objects are created, by what is in their key
+
     def create(self, key: str, data: bytes) -> bool:
         if self.before_part is not None and "/parts/" in key:
             self.before_part()
+        for part_of_key, end in self.before.items():
+            if part_of_key in key:
+                raise end
         return super().create(key, data)
 
 
@@ -288,6 +295,40 @@ def test_with_no_time_at_all_nothing_is_done_and_the_delivery_fails(place: Place
     assert place.batch(batch_id)["status"] == "completed"
 
 
+def test_a_line_that_alone_takes_too_long_is_given_up_and_the_others_are_not(aws: str) -> None:
+    engine = FakeEngine(vocabulary_size=VOCABULARY, seconds_per_step=0.03)
+    with running_place(engine) as place:
+        batch_id = place.start(
+            "\n".join([request("a"), request("endless", max_tokens=50), request("b", max_tokens=12)])
+        )
+        turns = 1
+        while not place.runner.run(batch_id, time.time() + WRITE_SECONDS + 0.8):
+            turns += 1
+            assert turns < 6
+        batch = place.batch(batch_id)
+        assert (batch["status"], batch["request_counts"]) == ("completed", {"total": 3, "completed": 2, "failed": 1})
+        [error] = place.lines(batch["error_file_id"])
+    assert (error["custom_id"], error["response"]["status_code"]) == ("endless", 504)
+    assert error["response"]["body"]["error"]["message"] == (
+        "The request alone takes longer than a worker has time; nothing was kept."
+    )
+
+
+def test_a_batch_of_chats(place: Place) -> None:
+    chat = {"messages": [{"role": "user", "content": "She"}], "max_tokens": 3}
+    line = {"custom_id": "chat", "method": "POST", "url": "/v1/chat/completions", "body": chat}
+    stream = line | {"custom_id": "stream", "body": chat | {"stream": True}}
+    batch_id = place.start("\n".join(map(json.dumps, (line, stream))), endpoint="/v1/chat/completions")
+    assert place.runner.run(batch_id, None)
+    batch = place.batch(batch_id)
+    [answer] = place.lines(batch["output_file_id"])
+    direct = place.client.post("/v1/chat/completions", json=chat | {"temperature": 0}).json()
+    assert set(answer["response"]["body"]) == set(direct)
+    assert answer["response"]["body"]["object"] == "chat.completion"
+    [error] = place.lines(batch["error_file_id"])
+    assert error["response"]["body"]["error"]["param"] == "stream"
+
+
 def test_two_workers_on_one_batch_write_one_output(place: Place) -> None:
     batch_id = place.start(requests(PART_LINES + 20, temperature=2))
     with ThreadPoolExecutor(2) as pool:
@@ -403,7 +444,7 @@ def test_batches_are_listed_newest_first_and_page_by_page(place: Place) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"endpoint": "/v1/embeddings"}, "`endpoint`: input should be '/v1/completions'"),
+        ({"endpoint": "/v1/embeddings"}, "`endpoint`: input should be '/v1/completions' or '/v1/chat/completions'"),
         ({"completion_window": "1h"}, "`completion_window`: input should be '24h'"),
         ({"colour": 1}, "Unknown field: `colour`."),
         ({"metadata": {"a" * 65: "b"}}, "string should have at most 64 characters"),
