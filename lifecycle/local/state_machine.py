@@ -71,10 +71,15 @@ class StateMachine:
         return described
 
 
+def template() -> dict[str, Any]:
+    """infra/bulk.yaml, its short forms read as what they hold."""
+    read: dict[str, Any] = yaml.load(TEMPLATE.read_text(), _TemplateLoader)  # noqa: S506 - it is a safe one
+    return read
+
+
 def definition(bucket: str, concurrency: int, tolerated_failures: str = "0.0") -> str:
     """The definition in infra/bulk.yaml, with its parameters filled in."""
-    template = yaml.load(TEMPLATE.read_text(), _TemplateLoader)  # noqa: S506 - it is a safe one
-    text: str = template["Resources"]["StateMachine"]["Properties"]["DefinitionString"]
+    text: str = template()["Resources"]["StateMachine"]["Properties"]["DefinitionString"]
     values = {
         "AWS::Partition": "aws",
         "Worker": WORKER,
