@@ -13,7 +13,7 @@ TORCH := torch==2.13.0$(if $(filter Linux,$(shell uname)),+cpu)
 TORCH_INDEX := https://download.pytorch.org/whl/cpu
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-reference test-kernels test-containers test-hub check fix docs lock invoke batch sam-build sam-invoke sam-api deploy bench-engine bench-coldstart bench-sizes bench-drafting bench-quality clean
+.PHONY: help setup run test test-reference test-kernels test-containers test-hub check fix docs lock invoke batch sam-build sam-invoke sam-api deploy bench-engine bench-coldstart bench-sizes bench-drafting bench-bulk bench-quality clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -114,6 +114,9 @@ bench-drafting: setup ## measure what drafts win and cost, on the demo model
 
 bench-coldstart: setup .venv-sam/.ready ## measure cold starts beside the program of the tutorials, ROUNDS times (needs nginx, curl and root)
 	@$(BIN)/python -m bench.coldstart $(if $(ROUNDS),--rounds "$(ROUNDS)")
+
+bench-bulk: setup .venv-sam/.ready ## measure prompts a second of queue and bulk beside one at a time, ROUNDS times
+	@$(BIN)/python -m bench.bulk $(if $(ROUNDS),--rounds "$(ROUNDS)")
 
 bench-quality: setup ## measure what quantizing costs the demo model on TEXT=FILE, beside llama.cpp
 	@$(BIN)/python -m bench.quality "$(TEXT)"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from lifecycle.local.cloud import embedded_cloud
+from lifecycle.local.cloud import RESULTS_BUCKET, Cloud, embedded_cloud
 from lifecycle.local.invoke import emulated_function, invoke
 from lifecycle.local.models import publish_source
 
@@ -20,12 +20,17 @@ Send = Callable[[str], Any]
 
 
 @pytest.fixture(scope="module")
-def send() -> Iterator[Send]:
-    """Sends a golden event to one warm function and returns the answer."""
+def cloud() -> Iterator[Cloud]:
     with embedded_cloud() as cloud:
-        model = publish_source("demo", cloud.store, Console(quiet=True))
-        with emulated_function(cloud.environment(model)) as address:
-            yield lambda name: json.loads(invoke(address, (EVENTS / f"{name}.json").read_bytes()))
+        yield cloud
+
+
+@pytest.fixture(scope="module")
+def send(cloud: Cloud) -> Iterator[Send]:
+    """Sends a golden event to one warm function and returns the answer."""
+    model = publish_source("demo", cloud.store, Console(quiet=True))
+    with emulated_function(cloud.environment(model)) as address:
+        yield lambda name: json.loads(invoke(address, (EVENTS / f"{name}.json").read_bytes()))
 
 
 @pytest.mark.parametrize("name", ["http-api-v2", "rest-api-v1", "function-url", "load-balancer"])
@@ -45,6 +50,26 @@ def test_events_that_nobody_waits_for_are_acknowledged(send: Send) -> None:
     assert send("sns") == send("eventbridge") == {"answered": 1}
     assert send("schedule")["warm"] == send("schedule-scheduler")["warm"] == "demo"
     assert len(send("step-functions")["choices"]) == 2
+
+
+def test_the_steps_of_bulk_hand_on_what_the_next_one_needs(send: Send, cloud: Cloud) -> None:
+    body = {"prompt": "Once upon a time", "max_tokens": 4}
+    lines = [
+        json.dumps({"custom_id": f"story-{i}", "method": "POST", "url": "/v1/completions", "body": body})
+        for i in (1, 2)
+    ]
+    content = "".join(f"{line}\n" for line in lines).encode()
+    cloud.store.client.put_object(Bucket=RESULTS_BUCKET, Key="bulk/inputs/stories.jsonl", Body=content)
+    split, part, joined = send("bulk-split"), send("bulk-part"), send("bulk-join")
+    assert {name: split[name] for name in ("input", "etag", "ranges")} == {
+        "input": "bulk/inputs/stories.jsonl",
+        "etag": json.loads((EVENTS / "bulk-part.json").read_text())["etag"],
+        "ranges": 1,
+    }
+    assert (part["finished"], part["completed"], part["failed"]) == (True, 2, 0)
+    assert (joined["finished"], joined["completed"], joined["missing"]) == (True, 2, [])
+    answers = cloud.store.client.get_object(Bucket=RESULTS_BUCKET, Key=joined["output"])["Body"].read().splitlines()
+    assert [json.loads(answer)["custom_id"] for answer in answers] == ["story-1", "story-2"]
 
 
 def test_an_unknown_event_is_a_typed_error_and_the_function_lives_on(send: Send) -> None:
