@@ -72,7 +72,7 @@ fix: setup ## format, and fix what can be fixed
 	@$(BIN)/ruff check --fix
 	@$(BIN)/ruff format
 
-docs: setup ## regenerate the parts of the README that mirror code
+docs: setup ## regenerate the parts of the documents that mirror code
 	@$(BIN)/python -m lifecycle.readme
 
 # Hashes for every file of every package, and no index address: the lock works with any index.

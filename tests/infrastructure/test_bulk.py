@@ -86,8 +86,8 @@ def test_steps_say_what_the_worker_reads() -> None:
 
     assert fields(TASKS["Split"]["Parameters"]["Payload"]) == set(SplitEvent.model_fields)
     assert fields(TASKS["Join"]["Parameters"]["Payload"]) == set(JoinEvent.model_fields)
-    again = PARTS["ItemProcessor"]["States"]["Go on with the part"]["Parameters"]
-    assert fields(PARTS["ItemSelector"]) == fields(again) == set(PartEvent.model_fields)
+    assert fields(TASKS["Part"]["Parameters"]["Payload"]) == set(PartEvent.model_fields)
+    assert fields(PARTS["ItemSelector"]) == set(PartEvent.model_fields) - {"bulk"}
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -108,6 +108,17 @@ def test_every_task_is_tried_again_with_backoff_and_has_an_end(name: str, defaul
     # Behind the function's own timeout, which says more.
     timeout = default_stack.properties("WorkerFunction")["Timeout"]
     assert timeout + WRITE_SECONDS <= task["TimeoutSeconds"] <= 1.5 * timeout
+
+
+def test_a_turn_is_a_task_and_a_choice_as_the_arithmetic_has_it() -> None:
+    states = PARTS["ItemProcessor"]["States"]
+    assert {name: (each["Type"], each.get("Next") or each.get("Default")) for name, each in states.items()} == {
+        "Part": ("Task", "Is the part finished?"),
+        "Is the part finished?": ("Choice", "Part"),
+        "Part finished": ("Pass", None),
+    }
+    # A task is entered, scheduled, started, succeeded and exited; a choice entered and exited.
+    assert limits.EVENTS_OF_A_TURN == 5 + 2
 
 
 def test_it_is_logged_and_traced_and_logs_are_forgotten() -> None:

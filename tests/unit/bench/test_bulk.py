@@ -7,7 +7,8 @@ import pytest
 from rich.console import Console
 
 from bench import bulk
-from bench.bulk import ENGINE_BATCH, LINES, NEW, SAMPLING, TOGETHER, BenchmarkError, add, one_at_a_time, queue, show
+from bench.bulk import ENGINE_BATCH, LINES, SAMPLING, TOGETHER, BenchmarkError, add, one_at_a_time, queue, show
+from bench.engine import NEW
 from bench.report import Report
 
 
