@@ -295,25 +295,6 @@ def test_with_no_time_at_all_nothing_is_done_and_the_delivery_fails(place: Place
     assert place.batch(batch_id)["status"] == "completed"
 
 
-def test_a_line_that_alone_takes_too_long_is_given_up_and_the_others_are_not(aws: str) -> None:
-    engine = FakeEngine(vocabulary_size=VOCABULARY, seconds_per_step=0.03)
-    with running_place(engine) as place:
-        batch_id = place.start(
-            "\n".join([request("a"), request("endless", max_tokens=50), request("b", max_tokens=12)])
-        )
-        turns = 1
-        while not place.runner.run(batch_id, time.time() + WRITE_SECONDS + 0.8):
-            turns += 1
-            assert turns < 6
-        batch = place.batch(batch_id)
-        assert (batch["status"], batch["request_counts"]) == ("completed", {"total": 3, "completed": 2, "failed": 1})
-        [error] = place.lines(batch["error_file_id"])
-    assert (error["custom_id"], error["response"]["status_code"]) == ("endless", 504)
-    assert error["response"]["body"]["error"]["message"] == (
-        "The request alone takes longer than a worker has time; nothing was kept."
-    )
-
-
 def test_a_batch_of_chats(place: Place) -> None:
     chat = {"messages": [{"role": "user", "content": "She"}], "max_tokens": 3}
     line = {"custom_id": "chat", "method": "POST", "url": "/v1/chat/completions", "body": chat}
