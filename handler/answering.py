@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
-from itertools import islice
+from itertools import islice, takewhile
 from typing import Any, Final, TypeVar
 
 from handler.api.chat import complete_chat
@@ -78,19 +78,20 @@ class LineWorker:
         if pending[0].index in self._kept.slow:
             alone = pending.pop(0)
             self._kept.keep({alone.index: self._answer_alone(alone, answer, began, deadline)})
-        errors: list[ServiceError] = []
-        with ThreadPoolExecutor(TOGETHER, "line") as pool, closing(_in_order(pool, answer, pending)) as answers:
+        error: ServiceError = DeadlineExceededError("Time was up before the first line.", retry_after=1)
+        in_time = takewhile(lambda _: deadline is None or time.time() < deadline, pending)
+        with ThreadPoolExecutor(TOGETHER, "line") as pool, closing(_in_order(pool, answer, in_time)) as answers:
             pairs = zip(pending, answers, strict=False)
-            while not errors and (part := list(islice(pairs, PART_LINES))):
-                errors = [answer for _, answer in part if isinstance(answer, ServiceError)]
+            while part := list(islice(pairs, PART_LINES)):
                 finished = {line.index: answer for line, answer in part if not isinstance(answer, ServiceError)}
+                error = next((answer for _, answer in part if isinstance(answer, ServiceError)), error)
                 if finished:
                     self._kept.keep(finished)
-                if not goes_on():
+                if not finished or not goes_on():
                     break
-        if errors and len(self._kept.done) == before:
-            if not isinstance(errors[0], DeadlineExceededError) or deadline is None or deadline <= began:
-                raise errors[0]
+        if pending and len(self._kept.done) == before:
+            if not isinstance(error, DeadlineExceededError) or deadline is None or deadline <= began:
+                raise error
             self._kept.note_slow(pending[0].index)
         return all(line.index in self._kept.done for line in lines)
 

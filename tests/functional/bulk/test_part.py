@@ -132,6 +132,18 @@ def test_near_the_deadline_it_stops_and_goes_on_later(aws: str) -> None:
         assert place.scheduler.submitted == 3  # the slow one twice
 
 
+def test_what_was_answered_behind_a_slow_line_is_kept_when_time_is_up(aws: str) -> None:
+    quick = [request(f"r{i}", max_tokens=1) for i in range(PART_LINES + 6)]
+    data = "\n".join([request("slow", max_tokens=50), *quick])
+    with running_place(FakeEngine(vocabulary_size=VOCABULARY, seconds_per_step=0.05)) as place:
+        run = place.put(data)
+        assert place.answer(run, whole(data), milliseconds(2)) == {"finished": False}
+        before = place.scheduler.submitted
+        assert place.answer(run, whole(data), milliseconds(60))["completed"] == PART_LINES + 7
+        # Behind the slow one a part's worth was begun; of these none is done again.
+        assert (before, place.scheduler.submitted) == (PART_LINES + 1, PART_LINES + 8)
+
+
 def test_a_line_that_alone_takes_too_long_is_given_up_and_the_others_are_not(aws: str) -> None:
     data = "\n".join([request("endless", max_tokens=50), request("short", max_tokens=12)])
     with running_place(FakeEngine(vocabulary_size=VOCABULARY, seconds_per_step=0.03)) as place:
