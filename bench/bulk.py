@@ -29,6 +29,7 @@ from bench.engine import CACHE, NEW, PROMPT, ROOT, prompts, start
 from bench.machine import describe_machine
 from bench.report import Report, Setting
 from bench.subject import Subject
+from handler.answering import TOGETHER as LINES_TOGETHER
 from handler.bulk.runs import INPUTS
 from handler.registry.s3 import s3_client
 from lifecycle.local.cloud import RESULTS_BUCKET, embedded_cloud
@@ -152,7 +153,7 @@ def add(report: Report, subject: str, how: Setting, count: int, seconds: float) 
     """Add a round's figures; a step of one at a time is one prompt's."""
     setting = {**how, "prompt": PROMPT, "new": NEW}
     report.add("prompts", subject, setting, "prompts/s", count / seconds)
-    together = {"one at a time": 1, "bulk": 16}.get(subject, count)
+    together = {"one at a time": 1, "bulk": LINES_TOGETHER}.get(subject, count)
     report.add("step", subject, setting, "ms", 1000 * seconds / NEW / (count / together))
 
 

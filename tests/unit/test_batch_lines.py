@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from handler.batch_lines import LARGEST_LINE, MOST_ERRORS, Line, parse_lines
-from handler.batches import BatchError
+from handler.answering import ROUTES
+from handler.batch_lines import LARGEST_LINE, MOST_ERRORS, BadLine, Line, endpoint_of, parse_lines, read_lines
+from handler.batches import ENDPOINTS, BatchError
 
 URL = "/v1/completions"
 
@@ -77,6 +78,32 @@ def test_a_line_of_a_hundred_megabytes_is_refused() -> None:
 @pytest.mark.parametrize("data", [b"", b"\n\r\n  \n", b"\xef\xbb\xbf"])
 def test_an_empty_file_is_refused(data: bytes) -> None:
     assert parse_lines(data, URL) == ([], [BatchError(code="empty_file", message="The file holds no request.")])
+
+
+def test_lines_may_ask_what_there_is_a_route_for() -> None:
+    assert tuple(ROUTES) == ENDPOINTS
+
+
+@pytest.mark.parametrize(
+    ("data", "endpoint"),
+    [
+        (line(url="/v1/chat/completions"), "/v1/chat/completions"),
+        (f"\n{line()}\n{line('b', url='/v1/chat/completions')}", URL),
+        ("torn", URL),
+        ("", URL),
+    ],
+)
+def test_a_file_that_comes_without_an_endpoint_has_that_of_its_first_line(data: str, endpoint: str) -> None:
+    assert endpoint_of(data.encode()) == endpoint
+
+
+def test_a_bad_line_is_found_again_by_its_byte_and_id() -> None:
+    data = f"\ufeff{line('a')}\r\n\r\n{line('b', method='GET')}\n"
+    [good, bad] = read_lines(data.encode(), ENDPOINTS)
+    assert good == Line(0, "a", URL, BODY)
+    assert isinstance(bad, BadLine)
+    assert data.encode()[bad.start :] == f"{line('b', method='GET')}\n".encode()
+    assert (bad.custom_id, bad.error.line) == ("b", 3)
 
 
 def test_errors_are_listed_up_to_a_point() -> None:
