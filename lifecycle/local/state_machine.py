@@ -36,9 +36,7 @@ class _TemplateLoader(yaml.SafeLoader):
 def _short_form(loader: yaml.SafeLoader, _name: str, node: yaml.Node) -> Any:
     if isinstance(node, yaml.ScalarNode):
         return loader.construct_scalar(node)
-    if isinstance(node, yaml.SequenceNode):
-        return loader.construct_sequence(node)
-    return None
+    return loader.construct_sequence(node) if isinstance(node, yaml.SequenceNode) else None
 
 
 _TemplateLoader.add_multi_constructor("!", _short_form)
@@ -99,8 +97,8 @@ def local_state_machine(endpoint: str, text: str, function: Function) -> Iterato
         text: the definition.
         function: what its tasks invoke; an exception is the function's error, under the name of its class.
     """
-    # It warns of what it leaves out, twice a run.
-    logging.getLogger("moto.stepfunctions").setLevel(logging.ERROR)
+    # It warns of what it leaves out, twice a run, and tells of a failure in ten thousand characters.
+    logging.getLogger("moto.stepfunctions").setLevel(logging.CRITICAL)
     invoke, config, port = LambdaSimpleBackend.invoke, dict(default_user_config), os.environ.get("MOTO_PORT")
     LambdaSimpleBackend.invoke = _invoking(function)  # type: ignore[method-assign]
     default_user_config.update({"stepfunctions": {"execute_state_machine": True}, "lambda": {"use_docker": False}})

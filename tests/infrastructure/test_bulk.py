@@ -135,6 +135,7 @@ def test_it_is_logged_and_traced_and_logs_are_forgotten() -> None:
 def test_it_may_do_this_and_nothing_more() -> None:
     """Short forms are read as what they hold here: a name is a reference, a text a substitution."""
     bucket = "arn:${AWS::Partition}:s3:::${ResultsBucket}"
+    execution = "arn:${AWS::Partition}:states:${AWS::Region}:${AWS::AccountId}:execution:${StateMachine.Name}"
     found = list(statements())
     log_and_trace = found.pop(3)
     assert found == [
@@ -149,7 +150,7 @@ def test_it_may_do_this_and_nothing_more() -> None:
         {
             "Effect": "Allow",
             "Action": ["states:DescribeExecution", "states:StopExecution"],
-            "Resource": "arn:${AWS::Partition}:states:${AWS::Region}:${AWS::AccountId}:execution:${StateMachine.Name}*",
+            "Resource": [f"{execution}:*", f"{execution}/*"],
         },
     ]
     # These know no resources, as AWS has it, and do nothing but deliver logs and traces.
