@@ -87,7 +87,7 @@ fix: setup ## format, and fix what can be fixed
 	@$(BIN)/ruff check --fix
 	@$(BIN)/ruff format
 
-docs: setup ## regenerate the parts of the README that mirror code
+docs: setup ## regenerate the parts of the documents that mirror code
 	@$(BIN)/python -m lifecycle.readme
 
 # Hashes for every file of every package, and no index address: the lock works with any index.
@@ -101,6 +101,10 @@ lock: ## resolve the dependencies anew (needs uv)
 
 invoke: setup .venv-sam/.ready ## send EVENT=FILE to the function under Lambda's runtime interface emulator
 	@$(BIN)/python -m lifecycle.local invoke "$(EVENT)" --model demo
+
+batch: MODEL = demo
+batch: setup ## answer the requests in FILE with MODEL=demo|gpt2|FOLDER, as the state machine for bulk does, into OUT
+	@$(BIN)/python -m lifecycle.local batch "$(FILE)" --model "$(MODEL)" $(if $(OUT),--out "$(OUT)")
 
 sam-build: .venv-sam/.ready ## build the image with `sam build` (needs a container engine)
 	@.venv-sam/bin/sam build
@@ -138,6 +142,9 @@ bench-coldstart: setup .venv-sam/.ready ## measure cold starts beside the progra
 
 bench-streaming: setup ## measure what the path through Lambda's runtime adds to a token, beside uvicorn, ROUNDS times
 	@$(BIN)/python -m bench.streaming $(if $(ROUNDS),--rounds "$(ROUNDS)")
+
+bench-bulk: setup .venv-sam/.ready ## measure prompts a second of queue and bulk beside one at a time, ROUNDS times
+	@$(BIN)/python -m bench.bulk $(if $(ROUNDS),--rounds "$(ROUNDS)")
 
 bench-quality: setup ## measure what quantizing costs the demo model on TEXT=FILE, beside llama.cpp
 	@$(BIN)/python -m bench.quality "$(TEXT)"

@@ -1,18 +1,22 @@
 """The lines of a batch's input file: JSON objects, each a request with an id of its own."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from handler.batches import BatchError
+from handler.batches import ENDPOINTS, BatchError
 
 LARGEST_LINE = 1_000_000
 
 # A file that is wrong throughout is not worth more.
 MOST_ERRORS = 100
 
+LONGEST_ID = 512
+
 _FIELDS = {"custom_id", "method", "url", "body"}
+
+_MARK = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,16 +26,33 @@ class Line:
     Attributes:
         index: its place among the requests of the file, from 0.
         custom_id: what the sender knows it by.
-        body: the body for the batch's endpoint, not yet looked at.
+        url: the endpoint that answers it.
+        body: the body for that endpoint, not yet looked at.
     """
 
     index: int
     custom_id: str
+    url: str
     body: Mapping[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class BadLine:
+    """A line that is no request.
+
+    Attributes:
+        start: the byte of the file (or the part of it that was read) at which it begins.
+        custom_id: what the sender knows it by, if that much could be read.
+        error: what is wrong; its `line` is the line's number, from 1.
+    """
+
+    start: int
+    custom_id: str | None
+    error: BatchError
+
+
 def parse_lines(data: bytes, endpoint: str) -> tuple[list[Line], list[BatchError]]:
-    """Read a file in OpenAI's batch format: a byte order mark, CRLF, empty lines and a missing last newline are fine.
+    """Read a file in OpenAI's batch format, as `read_lines` does.
 
     Args:
         data: the file.
@@ -42,37 +63,70 @@ def parse_lines(data: bytes, endpoint: str) -> tuple[list[Line], list[BatchError
     """
     lines: list[Line] = []
     errors: list[BatchError] = []
-    seen: dict[str, int] = {}
-    for number, text in _numbered(data):
-        if len(errors) >= MOST_ERRORS:
+    for line in read_lines(data, (endpoint,)):
+        if isinstance(line, Line):
+            lines.append(line)
+        elif len(errors) < MOST_ERRORS:
+            errors.append(line.error)
+        else:
             break
-        if len(text) > LARGEST_LINE:
-            said = f"A line may have at most {LARGEST_LINE} bytes; given: {len(text)}."
-            errors.append(BatchError(code="line_too_long", message=said, line=number))
-            continue
-        try:
-            request = json.loads(text)
-        except (ValueError, RecursionError):
-            errors.append(BatchError(code="invalid_json_line", message="The line is not valid JSON.", line=number))
-            continue
-        fault = next(_faults(request, endpoint, seen), None)
-        if fault is not None:
-            errors.append(fault.model_copy(update={"line": number}))
-            continue
-        seen[request["custom_id"]] = number
-        lines.append(Line(len(lines), request["custom_id"], request["body"]))
     if not lines and not errors:
         errors.append(BatchError(code="empty_file", message="The file holds no request."))
     return lines, errors
 
 
-def _numbered(data: bytes) -> Iterator[tuple[int, bytes]]:
-    for number, text in enumerate(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
-        if text.strip():
-            yield number, text.strip()
+def read_lines(data: bytes, endpoints: Collection[str]) -> Iterator[Line | BadLine]:
+    """Read line after line: a byte order mark, CRLF, empty lines and a missing last newline are fine.
+
+    Args:
+        data: whole lines.
+        endpoints: what may be the `url` of a request.
+    """
+    seen: dict[str, int] = {}
+    count = 0
+    for number, start, text in _numbered(data):
+        if len(text) > LARGEST_LINE:
+            said = f"A line may have at most {LARGEST_LINE} bytes; given: {len(text)}."
+            yield BadLine(start, None, BatchError(code="line_too_long", message=said, line=number))
+            continue
+        try:
+            request = json.loads(text)
+        except (ValueError, RecursionError):
+            said = "The line is not valid JSON."
+            yield BadLine(start, None, BatchError(code="invalid_json_line", message=said, line=number))
+            continue
+        fault = next(_faults(request, endpoints, seen), None)
+        if fault is not None:
+            custom_id = request.get("custom_id") if isinstance(request, dict) else None
+            known_by = custom_id[:LONGEST_ID] if isinstance(custom_id, str) else None
+            yield BadLine(start, known_by, fault.model_copy(update={"line": number}))
+            continue
+        seen[request["custom_id"]] = number
+        yield Line(count, request["custom_id"], request["url"], request["body"])
+        count += 1
 
 
-def _faults(request: Any, endpoint: str, seen: Mapping[str, int]) -> Iterator[BatchError]:
+def endpoint_of(data: bytes) -> str:
+    """The endpoint of a file that came without one: its first request's, or the default, where that says none."""
+    first = next(read_lines(data, ENDPOINTS), None)
+    return first.url if isinstance(first, Line) else ENDPOINTS[0]
+
+
+def _numbered(data: bytes) -> Iterator[tuple[int, int, bytes]]:
+    """Each line that is not empty: its number, where it begins, and what it says."""
+    start = len(_MARK) if data.startswith(_MARK) else 0
+    number = 0
+    while start < len(data):
+        number += 1
+        end = data.find(b"\n", start)
+        end = len(data) if end < 0 else end
+        text = data[start:end].strip()
+        if text:
+            yield number, start, text
+        start = end + 1
+
+
+def _faults(request: Any, endpoints: Collection[str], seen: Mapping[str, int]) -> Iterator[BatchError]:
     """What is wrong with a line; only the first is asked for, and each check relies on those before it."""
     if not isinstance(request, dict):
         yield BatchError(code="invalid_request", message="The line must hold a JSON object.")
@@ -80,15 +134,16 @@ def _faults(request: Any, endpoint: str, seen: Mapping[str, int]) -> Iterator[Ba
     if unknown:
         yield BatchError(code="invalid_request", message=f"Unknown field: `{unknown[0][:64]}`.", param=unknown[0][:64])
     custom_id = request.get("custom_id")
-    if not isinstance(custom_id, str) or not 1 <= len(custom_id) <= 512:
-        said = "`custom_id` must be a string of 1 to 512 characters."
+    if not isinstance(custom_id, str) or not 1 <= len(custom_id) <= LONGEST_ID:
+        said = f"`custom_id` must be a string of 1 to {LONGEST_ID} characters."
         yield BatchError(code="invalid_custom_id", message=said, param="custom_id")
     if custom_id in seen:
         said = f"`custom_id` must be the line's own; line {seen[custom_id]} has the same."
         yield BatchError(code="duplicate_custom_id", message=said, param="custom_id")
     if request.get("method") != "POST":
         yield BatchError(code="invalid_method", message="`method` must be POST.", param="method")
-    if request.get("url") != endpoint:
-        yield BatchError(code="mismatched_url", message=f"`url` must be {endpoint}, as the batch says.", param="url")
+    if request.get("url") not in endpoints:
+        said = f"`url` must be {' or '.join(endpoints)}."
+        yield BatchError(code="mismatched_url", message=said, param="url")
     if not isinstance(request.get("body"), dict):
         yield BatchError(code="invalid_request", message="`body` must be a JSON object.", param="body")

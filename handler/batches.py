@@ -1,12 +1,12 @@
 """Batches, as OpenAI's clients know them, in the results bucket.
 
 A batch is an object that is created once, which is what starts it, and another with its state, which is replaced by
-compare-and-swap. What has been done lies beside them in parts, each written once.
+compare-and-swap. What has been done lies beside them (see kept_answers.py).
 """
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from pydantic import BaseModel
 
@@ -22,7 +22,9 @@ Status: TypeAlias = Literal[
 
 FINAL: frozenset[Status] = frozenset({"failed", "completed", "expired", "cancelled"})
 
-ENDPOINTS = ("/v1/completions",)
+Endpoint: TypeAlias = Literal["/v1/completions", "/v1/chat/completions"]
+
+ENDPOINTS: tuple[Endpoint, ...] = get_args(Endpoint)
 
 # One worker holds the whole file, and all of its answers, in memory.
 LARGEST_INPUT = 100_000_000
@@ -152,11 +154,7 @@ class Batches:
 
         return first_found(keys_after(self.storage, CREATED, after, newest_first=True), read, limit)
 
-    def keep_part(self, batch_id: str, first: int, data: bytes) -> bool:
-        """Keep what was done, under the number of its first line; False if something is there, which stays."""
-        return self.storage.create(f"{_PARTS}{batch_id}/{first:09d}.json", data)
 
-    def parts(self, batch_id: str) -> list[bytes]:
-        """All that was done, in the order of first lines."""
-        read = (self.storage.read(key) for key in self.storage.keys(f"{_PARTS}{batch_id}/"))
-        return [data for data in read if data is not None]
+def parts_of(batch_id: str) -> str:
+    """The prefix below which lies what was done of a batch."""
+    return f"{_PARTS}{batch_id}/"

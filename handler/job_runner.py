@@ -40,6 +40,17 @@ class JobRunner:
         until = None if deadline is None else deadline - WRITE_SECONDS
         return job_of(request, self._results.once(request.key, lambda: self._answer(request.body, until)))
 
+    def give_up(self, job_id: str, error: ServiceError) -> Job:
+        """Let a job have failed that nobody will work on any more, unless it is answered.
+
+        Raises:
+            NoSuchObjectError: there is no such job.
+            StorageUnavailableError: the bucket does not answer.
+        """
+        request = self._jobs.request(job_id)
+        failure: Response = {"status_code": error.status, "body": error.body()}
+        return job_of(request, self._results.once(request.key, lambda: failure))
+
     def _answer(self, body: dict[str, object], deadline: float | None) -> Response:
         try:
             parsed = parse_body(CompletionBody, body)

@@ -1,4 +1,4 @@
-"""The results bucket: small objects, read whole, created once, and replaced only where nobody else did.
+"""The results bucket: objects that are created once, and replaced only where nobody else did.
 
 Everything the service keeps lies there, and nothing else does: conditional writes take the place of a database.
 """
@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from handler.errors import ConflictError, NotInRegistryError, RegistryError, StorageUnavailableError
 from handler.registry.s3 import s3_client, translated
@@ -21,6 +21,18 @@ ATTEMPTS = 5
 
 # boto3 makes clients in one thread at a time.
 MAKING_CLIENTS = threading.Lock()
+
+
+class _Condition(TypedDict, total=False):
+    IfMatch: str
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """An object's size in bytes, and the ETag that tells its content from another."""
+
+    size: int
+    etag: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +52,7 @@ class Storage:
 
     def fetch(self, key: str) -> Stored | None:
         """An object whole, or None where there is none."""
-        with _available():
+        with available():
             try:
                 with translated(self.bucket, key):
                     answer = self.client.get_object(Bucket=self.bucket, Key=key)
@@ -53,9 +65,31 @@ class Storage:
         stored = self.fetch(key)
         return None if stored is None else stored.data
 
+    def describe(self, key: str) -> Described | None:
+        """An object's size and ETag, or None where there is none."""
+        with available():
+            try:
+                with translated(self.bucket, key):
+                    answer = self.client.head_object(Bucket=self.bucket, Key=key)
+                    return Described(answer["ContentLength"], answer["ETag"])
+            except NotInRegistryError:
+                return None
+
+    def read_range(self, key: str, first: int, end: int, etag: str | None = None) -> bytes | None:
+        """Bytes of an object, from `first` to before `end`; None where there is none, or none with the ETag given."""
+        condition: _Condition = {} if etag is None else {"IfMatch": etag}
+        with available():
+            try:
+                with translated(self.bucket, key):
+                    asked = f"bytes={first}-{end - 1}"
+                    answer = self.client.get_object(Bucket=self.bucket, Key=key, Range=asked, **condition)
+                    return answer["Body"].read()
+            except (ConflictError, NotInRegistryError):
+                return None
+
     def create(self, key: str, data: bytes) -> bool:
         """Write an object that must not exist yet; False if it does, and then nothing has changed."""
-        with _available():
+        with available():
             try:
                 with translated(self.bucket, key):
                     self.client.put_object(Bucket=self.bucket, Key=key, Body=data, IfNoneMatch="*")
@@ -65,7 +99,7 @@ class Storage:
 
     def replace(self, key: str, data: bytes, etag: str) -> bool:
         """Write an object over the one with this ETag; False if it is another by now, and then nothing has changed."""
-        with _available():
+        with available():
             try:
                 with translated(self.bucket, key):
                     self.client.put_object(Bucket=self.bucket, Key=key, Body=data, IfMatch=etag)
@@ -75,12 +109,12 @@ class Storage:
 
     def delete(self, key: str) -> None:
         """Remove an object, if there is one."""
-        with _available(), translated(self.bucket, key):
+        with available(), translated(self.bucket, key):
             self.client.delete_object(Bucket=self.bucket, Key=key)
 
     def keys(self, prefix: str, after: str = "") -> Iterator[str]:
         """The keys that begin with `prefix` and come after `after`, in order, as they are asked for."""
-        with _available(), translated(self.bucket, prefix):
+        with available(), translated(self.bucket, prefix):
             pages = self.client.get_paginator("list_objects_v2").paginate(
                 Bucket=self.bucket, Prefix=prefix, StartAfter=after
             )
@@ -106,7 +140,12 @@ def storage_of(bucket: str) -> Storage:
 
 
 @contextmanager
-def _available() -> Iterator[None]:
+def available() -> Iterator[None]:
+    """Turn what goes wrong in the bucket into what a client may hear of it.
+
+    Raises:
+        StorageUnavailableError: the bucket does not do as it is asked.
+    """
     try:
         yield
     except RegistryError as error:

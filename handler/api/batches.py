@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field, StringConstraints
 from handler.api.dependencies import KeptBatches, KeptFiles
 from handler.api.files import LARGEST_PAGE
 from handler.api.validation import StrictBody
-from handler.batches import COMPLETION_SECONDS, FINAL, LARGEST_INPUT, Batch
+from handler.batches import COMPLETION_SECONDS, FINAL, LARGEST_INPUT, Batch, Endpoint
 from handler.errors import InvalidRequestError
 from handler.files import new_id
 
@@ -23,7 +23,7 @@ class BatchBody(StrictBody):
     """The request."""
 
     input_file_id: str = Field(description="A file with one request a line.")
-    endpoint: Literal["/v1/completions"] = Field(description="What answers each of the requests.")
+    endpoint: Endpoint = Field(description="What answers each of the requests.")
     completion_window: Literal["24h"] = Field(description="What is not answered by then is not answered.")
     metadata: Annotated[dict[MetadataKey, MetadataValue], Field(max_length=16)] | None = Field(
         None, description="Up to 16 notes of your own."

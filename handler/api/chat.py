@@ -20,7 +20,14 @@ from handler.api.chat_schemas import (
 )
 from handler.api.dependencies import ClientGone, Deadline, Service, check_model
 from handler.api.event_stream import EVENT_STREAM, EventStream
-from handler.api.sampling import check_stream_options, given_or, sampling_of, stops_of, wants_usage
+from handler.api.sampling import (
+    check_answered_whole,
+    check_stream_options,
+    given_or,
+    sampling_of,
+    stops_of,
+    wants_usage,
+)
 from handler.cancellation import Cancellation
 from handler.completion import ScoredToken, TextRequest
 from handler.errors import InvalidRequestError
@@ -38,10 +45,21 @@ def create_chat_completion(
     body: ChatBody, service: Service, deadline: Deadline, client_gone: ClientGone
 ) -> ChatAnswer | EventStream:
     """Answer a conversation; with `stream`, in server-sent events that each hold what has become certain."""
-    request = _request(body, service, deadline, client_gone)
     if body.stream:
-        return EventStream(_stream(body, request, service), client_gone)
-    completion = service.complete(request)
+        return EventStream(_stream(body, _request(body, service, deadline, client_gone), service), client_gone)
+    return complete_chat(body, service, deadline, client_gone)
+
+
+def complete_chat(
+    body: ChatBody, service: TextService, deadline: float | None, cancellation: Cancellation | None = None
+) -> ChatAnswer:
+    """Answer a body in one piece; `cancellation` is how whoever asked gives up, if they can.
+
+    Raises:
+        ServiceError: the request cannot be answered; the message says why.
+    """
+    check_answered_whole(body.stream)
+    completion = service.complete(_request(body, service, deadline, cancellation or Cancellation()))
     return ChatAnswer(
         **about(service, ID),
         choices=[

@@ -16,10 +16,16 @@ from handler.api.completion_schemas import (
 )
 from handler.api.dependencies import ClientGone, Deadline, Service, check_model
 from handler.api.event_stream import EVENT_STREAM, EventStream
-from handler.api.sampling import check_stream_options, given_or, sampling_of, stops_of, wants_usage
+from handler.api.sampling import (
+    check_answered_whole,
+    check_stream_options,
+    given_or,
+    sampling_of,
+    stops_of,
+    wants_usage,
+)
 from handler.cancellation import Cancellation
 from handler.completion import Choice, Piece, ScoredToken, TextRequest
-from handler.errors import InvalidRequestError
 from handler.service import TextService
 
 router = APIRouter(tags=["completions"])
@@ -45,10 +51,7 @@ def complete(
     Raises:
         ServiceError: the request cannot be answered; the message says why.
     """
-    if body.stream:
-        raise InvalidRequestError(
-            "`stream` must be false here, where the answer comes in one piece; given: true.", param="stream"
-        )
+    check_answered_whole(body.stream)
     completion = service.complete(_request(body, service, deadline, cancellation or Cancellation()))
     return CompletionAnswer(
         **about(service, ID),

@@ -43,6 +43,18 @@ def check_stream_options(body: SamplingBody) -> None:
         raise InvalidRequestError("`stream_options` needs `stream` to be true.", param="stream_options")
 
 
+def check_answered_whole(stream: bool | None) -> None:
+    """See that nobody asks for a stream where the answer comes in one piece.
+
+    Raises:
+        InvalidRequestError: somebody does.
+    """
+    if stream:
+        raise InvalidRequestError(
+            "`stream` must be false here, where the answer comes in one piece; given: true.", param="stream"
+        )
+
+
 def wants_usage(body: SamplingBody) -> bool:
     """Whether a stream is to end with its usage."""
     return body.stream_options is not None and bool(body.stream_options.include_usage)

@@ -15,14 +15,15 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_plus
 
-from handler.batches import COMPLETION_SECONDS, CONTINUED, CREATED, ENDPOINTS, LARGEST_INPUT, Batch, Batches
+from handler.batch_lines import endpoint_of
+from handler.batches import COMPLETION_SECONDS, CONTINUED, CREATED, LARGEST_INPUT, Batch, Batches
 from handler.deadline import LambdaContext, deadline_of
-from handler.errors import InvalidRequestError, NoSuchObjectError
+from handler.errors import InvalidRequestError, NoSuchObjectError, ServiceError
 from handler.events.adapter import LambdaEvent, has_records_of
 from handler.events.messages import EVENT_SOURCE
 from handler.events.sending import Sender
 from handler.files import FileObject, Files, new_id
-from handler.jobs import REQUESTED
+from handler.jobs import REQUESTED, Job
 from handler.loading import ModelLoading
 
 if TYPE_CHECKING:
@@ -77,15 +78,32 @@ class S3Adapter:
             raise InvalidRequestError(f"The event looks like S3 but lacks a part: {fault}.") from fault
         return {"finished": dict(self._handle(each, context) for each in objects)}
 
+    def give_up(self, event: LambdaEvent, error: ServiceError) -> None:
+        """Close the batch or job that an event of EventBridge tells of, because it will not be delivered any more.
+
+        Raises:
+            ServiceError: that is not possible either.
+        """
+        created = _by_bus(event)
+        if created.bucket != self._bucket:
+            return
+        if created.key.startswith((CREATED, CONTINUED)):
+            from handler.batch_runner import BatchRunner  # noqa: PLC0415 - HTTP does without it
+
+            BatchRunner(self._loading, self._storage).give_up(_batch_of(created.key), error)
+        elif created.key.startswith(REQUESTED):
+            from handler.job_runner import JobRunner  # noqa: PLC0415 - HTTP does without it
+
+            self._tell(JobRunner(self._loading, self._storage).give_up(_job_of(created.key), error))
+
     def _handle(self, created: CreatedObject, context: LambdaContext) -> tuple[str, bool]:
         if created.bucket != self._bucket:
             raise InvalidRequestError("Only objects of the results bucket, RESULTS_BUCKET, mean something here.")
-        for prefix in (CREATED, CONTINUED):
-            if created.key.startswith(prefix):
-                batch_id = created.key.removeprefix(prefix).partition("/")[0].removesuffix(".json")
-                return batch_id, self._work(batch_id, context)
+        if created.key.startswith((CREATED, CONTINUED)):
+            batch_id = _batch_of(created.key)
+            return batch_id, self._work(batch_id, context)
         if created.key.startswith(REQUESTED):
-            job_id = created.key.removeprefix(REQUESTED).removesuffix(".json")
+            job_id = _job_of(created.key)
             return job_id, self._answer(job_id, context)
         if created.key.startswith(INBOX) and created.key.endswith(".jsonl"):
             return self._start(created), False
@@ -106,10 +124,12 @@ class S3Adapter:
         """Answer a job and tell the bus, at least once."""
         from handler.job_runner import JobRunner  # noqa: PLC0415 - HTTP does without it
 
-        job = JobRunner(self._loading, self._storage).run(job_id, deadline_of({}, context))
+        self._tell(JobRunner(self._loading, self._storage).run(job_id, deadline_of({}, context)))
+        return True
+
+    def _tell(self, job: Job) -> None:
         detail = {"id": job.id, "status": job.status, "bucket": self._bucket, "key": f"results/jobs/{job.id}.json"}
         self._sender.to_bus(BUS, EVENT_SOURCE, JOB_TYPE, json.dumps(detail))
-        return True
 
     def _start(self, created: CreatedObject) -> str:
         """Make a file and a batch of an upload; their ids are made of it, so that it starts one batch only."""
@@ -129,7 +149,7 @@ class S3Adapter:
         )
         batch = Batch(
             id=new_id("batch_", created.at, rest),
-            endpoint=ENDPOINTS[0],
+            endpoint=endpoint_of(content),
             input_file_id=file.id,
             created_at=now,
             expires_at=now + COMPLETION_SECONDS,
@@ -147,6 +167,16 @@ class S3Adapter:
             if self._made is None:
                 self._made = storage_of(self._bucket)
             return self._made
+
+
+def _batch_of(key: str) -> str:
+    """The id of the batch that an object starts, or goes on with."""
+    return key.removeprefix(CREATED).removeprefix(CONTINUED).partition("/")[0].removesuffix(".json")
+
+
+def _job_of(key: str) -> str:
+    """The id of the job that an object starts."""
+    return key.removeprefix(REQUESTED).removesuffix(".json")
 
 
 def is_creation(event: Mapping[str, Any]) -> bool:

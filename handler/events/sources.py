@@ -3,6 +3,7 @@
 from starlette.types import ASGIApp
 
 from handler.events.adapter import EventAdapter
+from handler.events.bulk import BulkAdapter
 from handler.events.direct import DirectAdapter
 from handler.events.eventbridge import EventBridgeAdapter, ScheduleAdapter
 from handler.events.http import HttpAdapter
@@ -28,4 +29,5 @@ def event_adapters(app: ASGIApp, loading: ModelLoading, settings: Settings) -> t
         EventBridgeAdapter(worker),
         ScheduleAdapter(loading),
         s3,
+        BulkAdapter(loading, settings.results_bucket),
     )

@@ -25,6 +25,9 @@ SOURCE = "aws:sqs"
 
 REASON = "error"
 
+# The queues' maxReceiveCount: a message that failed so often is delivered no more.
+ATTEMPTS = 5
+
 # SQS takes ten attributes, and one is the reason.
 KEPT_ATTRIBUTES = 9
 
@@ -56,7 +59,9 @@ class SqsAdapter:
         except (KeyError, TypeError, AttributeError) as fault:
             raise InvalidRequestError(f"The event looks like SQS but a record lacks a part: {fault}.") from fault
         failed: list[tuple[str, ServiceError]] = []
-        for id_, record, error in zip(ids, records, self._outcomes(parts, context), strict=True):
+        for id_, record, part, error in zip(ids, records, parts, self._outcomes(parts, context), strict=True):
+            if error is not None and (error.is_final or _is_last_attempt(record)):
+                self._give_up(part, error)
             if error is None or (error.is_final and self._bury(record, error)):
                 continue
             logger.warning("message returned", message_id=id_, code=error.code, reason=error.message)
@@ -79,6 +84,13 @@ class SqsAdapter:
         outcome = attempt(partial(self._s3.handle, event, context))
         return outcome if isinstance(outcome, ServiceError) else None
 
+    def _give_up(self, part: Message | LambdaEvent, error: ServiceError) -> None:
+        """Tell whoever asks for a job or a batch that nobody will work on it any more."""
+        if not isinstance(part, Message):
+            failure = attempt(partial(self._s3.give_up, part, error))
+            if isinstance(failure, ServiceError):
+                logger.error("not given up", code=failure.code, reason=failure.message)
+
     def _bury(self, record: Mapping[str, Any], error: ServiceError) -> bool:
         """Send a message to the dead-letter queue of its queue; whether it is there."""
         reason = f"{error.code}: {error.message}"
@@ -95,6 +107,11 @@ class SqsAdapter:
             return False
         logger.warning("message buried", message_id=record["messageId"], code=error.code, reason=error.message)
         return True
+
+
+def _is_last_attempt(record: Mapping[str, Any]) -> bool:
+    """Whether SQS moves the message to the dead letters if it fails now."""
+    return int(record.get("attributes", {}).get("ApproximateReceiveCount", 1)) >= ATTEMPTS
 
 
 def _part(record: Mapping[str, Any]) -> Message | LambdaEvent:

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 THREADS = 8
 
+# A worker answers so many lines at once, each of which may keep something; a connection that finds no room is closed.
+CONNECTIONS = 16
+
 _CREDENTIALS = (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError, TokenRetrievalError)
 _TRANSPORT = (botocore.exceptions.ConnectionError, HTTPClientError, IncompleteReadError, FlexibleChecksumError)
 
@@ -47,7 +50,7 @@ def s3_client(attempts: int = 1) -> "S3Client":
             connect_timeout=2,
             read_timeout=10,
             retries={"total_max_attempts": attempts, "mode": "standard"},
-            max_pool_connections=THREADS,
+            max_pool_connections=CONNECTIONS,
         ),
     )
     return client

@@ -35,6 +35,21 @@ def stream(model: Model = "gpt2", port: Annotated[int, Option(min=1, max=65535)]
 
 
 @cli.command()
+def batch(
+    file: Annotated[Path, Argument(exists=True, dir_okay=False, help="Requests in OpenAI's batch format, one a line.")],
+    model: Model = "demo",
+    out: Annotated[Path | None, Option(help="Where the answers go; FILE.answers.jsonl unless given.")] = None,
+) -> None:
+    """Answer a file of requests, as the state machine for bulk does on AWS."""
+    from lifecycle.local.batch import answer_file  # noqa: PLC0415 - moto's interpreter takes seconds to import
+
+    answers = out or Path(f"{file.stem}.answers.jsonl")
+    result = answer_file(file, model, answers, console)
+    console.print(f"{result['completed']} answered, {result['failed']} with an error.")
+    print(answers)  # noqa: T201 (the one word a script reads)
+
+
+@cli.command()
 def invoke(event: Event, model: Model = "demo") -> None:
     """Send an event to the function under Lambda's runtime interface emulator and print the answer."""
     with embedded_cloud() as cloud:

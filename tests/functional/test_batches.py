@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from handler.answering import PART_LINES, WRITE_SECONDS
 from handler.app import create_app
-from handler.batch_runner import PART_LINES, WRITE_SECONDS, BatchRunner
+from handler.batch_runner import BatchRunner
 from handler.batches import Batch, Batches
 from handler.errors import DeadlineExceededError, NoSuchObjectError
 from handler.inference.scheduler import Scheduler
@@ -31,9 +32,16 @@ class WatchedStorage(Storage):
 
     before_part: Callable[[], None] | None = None
 
+    def __init__(self, client: Any, bucket: str) -> None:
+        super().__init__(client, bucket)
+        self.before: dict[str, BaseException] = {}  # what happens before objects are created, by what is in their key
+
     def create(self, key: str, data: bytes) -> bool:
         if self.before_part is not None and "/parts/" in key:
             self.before_part()
+        for part_of_key, end in self.before.items():
+            if part_of_key in key:
+                raise end
         return super().create(key, data)
 
 
@@ -265,17 +273,17 @@ def test_what_is_done_when_a_worker_dies_is_not_done_again(aws: str) -> None:
 
 
 def test_near_the_deadline_a_batch_stops_and_goes_on_later(place: Place) -> None:
-    batch_id = place.start(requests(PART_LINES + 1))
+    batch_id = place.start(requests(3 * PART_LINES))
     work_until = time.time() + 5
-    # The first part takes all the time there is.
+    # Keeping the first part takes all the time there is, in which the lines of the second are answered.
     place.storage.before_part = lambda: time.sleep(max(0.0, work_until - time.time()))
     assert not place.runner.run(batch_id, work_until + WRITE_SECONDS)
     place.storage.before_part = None
     batch = place.batch(batch_id)
-    assert (batch["status"], batch["request_counts"]["completed"]) == ("in_progress", PART_LINES)
+    assert (batch["status"], batch["request_counts"]["completed"]) == ("in_progress", 2 * PART_LINES)
 
     assert place.runner.run(batch_id, None)
-    assert place.batch(batch_id)["request_counts"]["completed"] == PART_LINES + 1
+    assert place.batch(batch_id)["request_counts"]["completed"] == 3 * PART_LINES
 
 
 def test_with_no_time_at_all_nothing_is_done_and_the_delivery_fails(place: Place) -> None:
@@ -285,6 +293,21 @@ def test_with_no_time_at_all_nothing_is_done_and_the_delivery_fails(place: Place
     assert place.batch(batch_id)["request_counts"] == {"total": 1, "completed": 0, "failed": 0}
     assert place.runner.run(batch_id, None)
     assert place.batch(batch_id)["status"] == "completed"
+
+
+def test_a_batch_of_chats(place: Place) -> None:
+    chat = {"messages": [{"role": "user", "content": "She"}], "max_tokens": 3}
+    line = {"custom_id": "chat", "method": "POST", "url": "/v1/chat/completions", "body": chat}
+    stream = line | {"custom_id": "stream", "body": chat | {"stream": True}}
+    batch_id = place.start("\n".join(map(json.dumps, (line, stream))), endpoint="/v1/chat/completions")
+    assert place.runner.run(batch_id, None)
+    batch = place.batch(batch_id)
+    [answer] = place.lines(batch["output_file_id"])
+    direct = place.client.post("/v1/chat/completions", json=chat | {"temperature": 0}).json()
+    assert set(answer["response"]["body"]) == set(direct)
+    assert answer["response"]["body"]["object"] == "chat.completion"
+    [error] = place.lines(batch["error_file_id"])
+    assert error["response"]["body"]["error"]["param"] == "stream"
 
 
 def test_two_workers_on_one_batch_write_one_output(place: Place) -> None:
@@ -402,7 +425,7 @@ def test_batches_are_listed_newest_first_and_page_by_page(place: Place) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"endpoint": "/v1/embeddings"}, "`endpoint`: input should be '/v1/completions'"),
+        ({"endpoint": "/v1/embeddings"}, "`endpoint`: input should be '/v1/completions' or '/v1/chat/completions'"),
         ({"completion_window": "1h"}, "`completion_window`: input should be '24h'"),
         ({"colour": 1}, "Unknown field: `colour`."),
         ({"metadata": {"a" * 65: "b"}}, "string should have at most 64 characters"),

@@ -172,7 +172,8 @@ def test_worker_may_do_this_and_nothing_more(stack: Stack) -> None:
     assert list(statements(stack, "WorkerRole")) == [
         *READ_THE_MODEL,
         allow(["s3:GetObject", "s3:PutObject"], [results("results"), results("files"), results("batches")]),
-        allow("s3:GetObject", [results("inbox"), results("jobs")]),
+        allow(["s3:GetObject", "s3:PutObject", "s3:ListMultipartUploadParts"], results("bulk/runs")),
+        allow("s3:GetObject", [results("inbox"), results("bulk/inputs"), results("jobs")]),
         allow("s3:ListBucket", {"Fn::GetAtt": ["ResultsBucket", "Arn"]}),
         allow(
             ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:GetQueueUrl"],

@@ -8,11 +8,11 @@ import pytest
 from handler.batches import CONTINUED, CREATED
 from handler.events.eventbridge import REQUEST_TYPE
 from handler.events.s3 import BUS_SOURCE, CREATED_TYPE, INBOX
+from handler.events.sqs import ATTEMPTS
 from handler.jobs import REQUESTED
 from tests.infrastructure.stack import Stack
 
 FOURTEEN_DAYS = 14 * 24 * 3600
-ATTEMPTS = 5
 
 
 def arn(name: str) -> dict[str, list[str]]:

@@ -181,6 +181,7 @@ def test_outputs_are_what_deploying_reads_and_people_need(stack: Stack) -> None:
         "ResultsBucket": {"Ref": "ResultsBucket"},
         "RequestQueueUrl": {"Ref": "RequestQueue"},
         "DeadLetterQueueUrl": {"Ref": "DeadLetterQueue"},
+        "BulkStateMachine": {"Fn::GetAtt": ["Bulk", "Outputs.StateMachineArn"]},
         "KeysTable": {"Ref": "KeysTable"},
         "FunctionName": {"Ref": FUNCTION},
         "AliasArn": {"Ref": f"{FUNCTION}Aliaslive"},

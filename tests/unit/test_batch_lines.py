@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from handler.batch_lines import LARGEST_LINE, MOST_ERRORS, Line, parse_lines
-from handler.batches import BatchError
+from handler.answering import ROUTES
+from handler.batch_lines import LARGEST_LINE, MOST_ERRORS, BadLine, Line, endpoint_of, parse_lines, read_lines
+from handler.batches import ENDPOINTS, BatchError
 
 URL = "/v1/completions"
 
@@ -16,7 +17,7 @@ def line(custom_id: str = "a", **changes: Any) -> str:
 
 
 BODY = {"prompt": "She"}
-GOOD = [Line(0, "a", BODY), Line(1, "b", BODY)]
+GOOD = [Line(0, "a", URL, BODY), Line(1, "b", URL, BODY)]
 
 
 @pytest.mark.parametrize(
@@ -38,7 +39,7 @@ def test_line_ends_inside_a_text_are_none() -> None:
     text = "a\u2028b\u0085c"
     first = json.dumps(json.loads(line("a", body={"prompt": text})), ensure_ascii=False)
     lines, errors = parse_lines(f"{first}\n{line('b')}".encode(), URL)
-    assert (lines, errors) == ([Line(0, "a", {"prompt": text}), Line(1, "b", BODY)], [])
+    assert (lines, errors) == ([Line(0, "a", URL, {"prompt": text}), Line(1, "b", URL, BODY)], [])
 
 
 @pytest.mark.parametrize(
@@ -52,7 +53,7 @@ def test_line_ends_inside_a_text_are_none() -> None:
         (line("x" * 513), "invalid_custom_id", "custom_id", "`custom_id` must be a string of 1 to 512 characters."),
         (line("a"), "duplicate_custom_id", "custom_id", "`custom_id` must be the line's own; line 1 has the same."),
         (line("x", method="GET"), "invalid_method", "method", "`method` must be POST."),
-        (line("x", url="/v1/embeddings"), "mismatched_url", "url", f"`url` must be {URL}, as the batch says."),
+        (line("x", url="/v1/embeddings"), "mismatched_url", "url", f"`url` must be {URL}."),
         (line("x", body="She"), "invalid_request", "body", "`body` must be a JSON object."),
     ],
 )
@@ -77,6 +78,32 @@ def test_a_line_of_a_hundred_megabytes_is_refused() -> None:
 @pytest.mark.parametrize("data", [b"", b"\n\r\n  \n", b"\xef\xbb\xbf"])
 def test_an_empty_file_is_refused(data: bytes) -> None:
     assert parse_lines(data, URL) == ([], [BatchError(code="empty_file", message="The file holds no request.")])
+
+
+def test_lines_may_ask_what_there_is_a_route_for() -> None:
+    assert tuple(ROUTES) == ENDPOINTS
+
+
+@pytest.mark.parametrize(
+    ("data", "endpoint"),
+    [
+        (line(url="/v1/chat/completions"), "/v1/chat/completions"),
+        (f"\n{line()}\n{line('b', url='/v1/chat/completions')}", URL),
+        ("torn", URL),
+        ("", URL),
+    ],
+)
+def test_a_file_that_comes_without_an_endpoint_has_that_of_its_first_line(data: str, endpoint: str) -> None:
+    assert endpoint_of(data.encode()) == endpoint
+
+
+def test_a_bad_line_is_found_again_by_its_byte_and_id() -> None:
+    data = f"\ufeff{line('a')}\r\n\r\n{line('b', method='GET')}\n"
+    [good, bad] = read_lines(data.encode(), ENDPOINTS)
+    assert good == Line(0, "a", URL, BODY)
+    assert isinstance(bad, BadLine)
+    assert data.encode()[bad.start :] == f"{line('b', method='GET')}\n".encode()
+    assert (bad.custom_id, bad.error.line) == ("b", 3)
 
 
 def test_errors_are_listed_up_to_a_point() -> None:

@@ -1,14 +1,18 @@
-"""What the README says of the code is what the code says."""
+"""What the documents say of the code is what the code says."""
 
 import re
+from pathlib import Path
 
-from lifecycle.readme import README, rendered
+import pytest
+
+from lifecycle.readme import DOCUMENTS, README, rendered
 
 MAKEFILE = README.parent / "Makefile"
 
 
-def test_generated_parts_are_fresh() -> None:
-    text = README.read_text()
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
+def test_generated_parts_are_fresh(document: Path) -> None:
+    text = document.read_text()
     assert rendered(text) == text, "run `make docs`"
 
 

@@ -17,7 +17,7 @@ import pytest
 from rich.console import Console
 
 from handler.canary import handler as check_version
-from lifecycle.local.cloud import embedded_cloud
+from lifecycle.local.cloud import RESULTS_BUCKET, embedded_cloud
 from lifecycle.local.invoke import PATH, emulated_function, invoke
 from lifecycle.local.models import publish_source
 from tests.functional.events.worker import Context, Place
@@ -52,6 +52,9 @@ GOLDEN: dict[str, Any] = {
 
 UPLOAD = {"bucket": "results", "key": "inbox/chapter one.jsonl"}
 HEALTH = {"method": "GET", "path": "healthz"}
+
+# The steps of a bulk, each of which needs the one before.
+BULK = ("bulk-split", "bulk-part", "bulk-join")
 
 # What sam's generator is asked for, and what our function says to it.
 GENERATED: list[tuple[str, str, dict[str, str], Any]] = [
@@ -121,7 +124,7 @@ def gist(answer: dict[str, Any]) -> Any:
 
 
 def test_every_golden_event_is_expected_to_have_an_answer() -> None:
-    assert sorted(path.stem for path in EVENTS.iterdir()) == sorted(GOLDEN)
+    assert sorted(path.stem for path in EVENTS.iterdir()) == sorted([*GOLDEN, *BULK])
 
 
 @pytest.mark.parametrize("name", GOLDEN)
@@ -150,6 +153,26 @@ def test_a_bare_message_of_the_generator_is_a_prompt_whose_result_is_kept(
 def test_a_bucket_that_is_not_ours_is_told(function: Function, generated: list[Any]) -> None:
     error = function.send(generated[3])
     assert error["errorMessage"] == "Only objects of the results bucket, RESULTS_BUCKET, mean something here."
+
+
+def test_the_steps_of_bulk_hand_on_what_the_next_one_needs(function: Function) -> None:
+    body = {"prompt": "Once upon a time", "max_tokens": 4}
+    lines = [
+        json.dumps({"custom_id": f"story-{i}", "method": "POST", "url": "/v1/completions", "body": body})
+        for i in (1, 2)
+    ]
+    content = "".join(f"{line}\n" for line in lines).encode()
+    function.place.s3.put_object(Bucket=RESULTS_BUCKET, Key="bulk/inputs/stories.jsonl", Body=content)
+    split, part, joined = (function.send(golden(name)) for name in BULK)
+    assert {name: split[name] for name in ("input", "etag", "ranges")} == {
+        "input": "bulk/inputs/stories.jsonl",
+        "etag": golden("bulk-part")["etag"],
+        "ranges": 1,
+    }
+    assert (part["finished"], part["completed"], part["failed"]) == (True, 2, 0)
+    assert (joined["finished"], joined["completed"], joined["missing"]) == (True, 2, [])
+    answers = function.place.s3.get_object(Bucket=RESULTS_BUCKET, Key=joined["output"])["Body"].read().splitlines()
+    assert [json.loads(answer)["custom_id"] for answer in answers] == ["story-1", "story-2"]
 
 
 def test_an_unknown_event_is_a_typed_error_and_the_function_lives_on(function: Function) -> None:

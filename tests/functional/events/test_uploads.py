@@ -9,6 +9,7 @@ import pytest
 from handler.batches import Batches
 from handler.errors import BatchFailedError, InvalidRequestError, NoSuchObjectError, ServiceError
 from handler.events.s3 import JOB_TYPE
+from handler.events.sqs import ATTEMPTS
 from handler.files import Files
 from handler.jobs import JobRequest, Jobs
 from handler.storage import Storage
@@ -143,6 +144,72 @@ def test_without_time_the_event_comes_again(place: Place) -> None:
         with pytest.raises(BatchFailedError, match="Time was up"):
             queue.deliver(worker, Context(15_000))
         assert worker.engine.prefilled == 0
+
+
+def test_a_batch_that_fails_five_times_has_failed(place: Place) -> None:
+    queue = wire(place)
+    place.s3.put_object(Bucket="results", Key="inbox/a.jsonl", Body=requests(1).encode())
+    with running_worker() as worker:
+        queue.deliver(worker)
+        for _ in range(ATTEMPTS):
+            [message] = queue.receive()
+            with pytest.raises(BatchFailedError, match="Time was up"):
+                worker.adapter.handle(queue.event([message]), Context(15_000))
+            queue.release(message)
+        assert queue.receive() == []
+    [batch] = Batches(Storage(place.s3, "results")).listed(after=None, limit=2)
+    assert (batch.status, batch.errors and batch.errors.data[0].code) == ("failed", "deadline_exceeded")
+    [dead] = place.dead_letters.receive()
+    assert batch.id in dead["Body"]
+
+
+def test_a_job_that_fails_five_times_has_failed_and_the_bus_hears_of_it(place: Place) -> None:
+    queue = wire(place, "JobRule")
+    events = boto3.client("events")
+    events.put_rule(Name="done", EventPattern=json.dumps({"source": ["gpt2"], "detail-type": [JOB_TYPE]}))
+    events.put_targets(Rule="done", Targets=[{"Id": "queue", "Arn": place.replies.arn}])
+    jobs = Jobs(Storage(place.s3, "results"))
+    jobs.create(JobRequest(id="job_1", created_at=1, body={"prompt": "She"}))
+    engine = FakeEngine(vocabulary_size=VOCABULARY)
+    engine.fail_with = RuntimeError("the prompt was: secret")
+    with running_worker(engine) as worker:
+        for attempt in range(ATTEMPTS):
+            assert jobs.get("job_1").status == "queued", attempt
+            [message] = queue.receive()
+            with pytest.raises(BatchFailedError):
+                worker.adapter.handle(queue.event([message]), Context())
+            queue.release(message)
+    job = jobs.get("job_1")
+    assert (job.status, job.response and job.response.status_code) == ("failed", 500)
+    assert "secret" not in job.model_dump_json()
+    [heard] = place.replies.receive()
+    assert json.loads(heard["Body"])["detail"]["status"] == "failed"
+
+
+def test_chats_that_are_uploaded_start_a_batch_of_chats(place: Place) -> None:
+    queue = wire(place)
+    body = {"messages": [{"role": "user", "content": "She"}], "max_tokens": 3}
+    line = {"custom_id": "chat", "method": "POST", "url": "/v1/chat/completions", "body": body}
+    place.s3.put_object(Bucket="results", Key="inbox/chats.jsonl", Body=json.dumps(line).encode())
+    with running_worker() as worker:
+        drain(queue, worker)
+    [batch] = Batches(Storage(place.s3, "results")).listed(after=None, limit=2)
+    assert (batch.endpoint, batch.status) == ("/v1/chat/completions", "completed")
+    [answer] = output(place, batch.id)
+    assert answer["response"]["body"]["object"] == "chat.completion"
+
+
+def test_a_stranger_cannot_have_a_batch_fail(place: Place) -> None:
+    """An event that tells of another bucket's object is buried, and the batch of that name stays as it is."""
+    queue = wire(place)
+    place.s3.put_object(Bucket="results", Key="inbox/a.jsonl", Body=requests(1).encode())
+    storage = Storage(place.s3, "results")
+    with running_worker() as worker:
+        queue.deliver(worker)
+        [batch] = Batches(storage).listed(after=None, limit=2)
+        place.queue.send(told(f"batches/created/{batch.id}.json", bucket="other"))
+        assert place.queue.deliver(worker) == {"batchItemFailures": []}
+    assert Batches(storage).get(batch.id) == batch
 
 
 def test_jobs_that_come_together_are_answered_and_the_bus_hears_of_each(place: Place) -> None:
