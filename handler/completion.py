@@ -14,6 +14,7 @@ class TextRequest:
     Attributes:
         prompts: each a text or token ids; an empty one means the end-of-text token, which starts a new text.
         n: choices per prompt.
+        best_of: how many to generate for each prompt, to return the `n` most probable ones; None for `n`.
         max_tokens: tokens to generate for each choice.
         sampling: how tokens are chosen; its seed is replaced when `seed` is None.
         seed: the same seed gives the same text; None draws one for every prompt.
@@ -26,6 +27,7 @@ class TextRequest:
 
     prompts: Sequence[str | Sequence[int]]
     n: int = 1
+    best_of: int | None = None
     max_tokens: int = 16
     sampling: SamplingParams = field(default_factory=SamplingParams)
     seed: int | None = None
@@ -34,6 +36,11 @@ class TextRequest:
     echo: bool = False
     deadline: float | None = None
     cancellation: Cancellation = field(default_factory=Cancellation)
+
+    @property
+    def candidates(self) -> int:
+        """How many choices are generated for each prompt."""
+        return self.n if self.best_of is None else self.best_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +88,14 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """The answer to a request: `n` choices for each prompt, in the prompts' order."""
+    """The answer to a request: `n` choices for each prompt, in the prompts' order.
+
+    Attributes:
+        choices: the choices.
+        prompt_tokens: the tokens of all prompts together.
+        completion_tokens: those of all choices that were generated, also where only the best are returned.
+    """
 
     choices: list[Choice]
     prompt_tokens: int
-
-    @property
-    def completion_tokens(self) -> int:
-        """The tokens of all choices together."""
-        return sum(choice.completion_tokens for choice in self.choices)
+    completion_tokens: int

@@ -48,6 +48,12 @@ class InvalidRequestError(ServiceError):
     code = "invalid_value"
 
 
+class UnsupportedParameterError(InvalidRequestError):
+    """A field asks for something that OpenAI's API has and this service has not."""
+
+    code = "unsupported_parameter"
+
+
 class ContextLengthExceededError(InvalidRequestError):
     """Prompt and requested tokens together do not fit the model's context."""
 

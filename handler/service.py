@@ -5,10 +5,11 @@ before the first stop string, with log-probabilities and usage that describe exa
 """
 
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Protocol
 
+from handler.best_of import asking_for_candidates, best
+from handler.cancellation import Cancellation
 from handler.chat.renderer import Renderer
 from handler.chat.template import ChatTemplate
 from handler.completion import Completion, TextRequest
@@ -22,25 +23,10 @@ from handler.inference.protocol import (
     TokenLogprobs,
 )
 from handler.inference.tokenizer import Tokenizer
+from handler.limits import Limits, check_lengths, check_numbers, check_tokens
 from handler.registry.manifest import Manifest
 from handler.stages import ColdStart
 from handler.stream import Draft, TextStream, collect
-
-
-class Limits(Protocol):
-    """The bounds a request is held to; `Settings` has them."""
-
-    @property
-    def max_prompt_tokens(self) -> int:
-        """The longest prompt, in tokens."""
-
-    @property
-    def max_tokens(self) -> int:
-        """The most tokens a choice may be given."""
-
-    @property
-    def max_n(self) -> int:
-        """The most choices of one request."""
 
 
 class TextService:
@@ -104,7 +90,7 @@ class TextService:
         """
         if isinstance(text, str):
             return tuple(self._tokenizer.encode(text, param))
-        self._check_tokens(text, param)
+        check_tokens(text, self._backend.vocabulary_size, param)
         return tuple(text)
 
     def decode(self, tokens: Sequence[int]) -> str:
@@ -153,7 +139,9 @@ class TextService:
         Raises:
             ServiceError: whatever `stream` and its iteration raise.
         """
-        return collect(self.stream(request))
+        if request.best_of is None:
+            return collect(self.stream(request))
+        return best(collect(self.stream(asking_for_candidates(request))), request)
 
     def stream(self, request: TextRequest) -> TextStream:
         """Begin to generate `n` choices for every prompt; the pieces of all of them come as they are made.
@@ -162,9 +150,10 @@ class TextService:
             InvalidRequestError: a field is out of its bounds.
             ContextLengthExceededError: a prompt and `max_tokens` do not fit the model's context.
         """
-        self._check_numbers(request)
+        check_numbers(request, self._limits)
+        check_tokens(request.sampling.logit_bias, self._backend.vocabulary_size, "logit_bias")
         prompts = tuple(self.encode(prompt) for prompt in request.prompts)
-        self._check_lengths(prompts, request.max_tokens)
+        check_lengths(prompts, request.max_tokens, self._limits, self._backend.context_length)
         request.cancellation.check()
         generation = self._backend.submit(
             GenerationRequest(
@@ -191,7 +180,13 @@ class TextService:
         return TextStream(self.model, request, drafts, generation, prompt_tokens=count, cold_start=self._cold_start)
 
     def score(
-        self, texts: Sequence[Sequence[int]], *, top: int, deadline: float | None, param: str
+        self,
+        texts: Sequence[Sequence[int]],
+        *,
+        top: int,
+        deadline: float | None,
+        cancellation: Cancellation,
+        param: str,
     ) -> list[list[TokenLogprobs]]:
         """How probable each token of some texts is after those before it: all but the first, which nothing precedes.
 
@@ -199,17 +194,20 @@ class TextService:
             texts: token ids, at least one each; all are read together.
             top: alternatives to report at each position.
             deadline: when to give up, on the clock of `time.time()`.
+            cancellation: by which whoever asked gives up.
             param: the request's field they come from, for errors.
 
         Raises:
             ContextLengthExceededError: a text does not fit the model's context.
             DeadlineExceededError: time was up before all were read.
+            CancelledRequestError: the request was cancelled.
         """
         longest, context = max(map(len, texts)), self._backend.context_length
         if longest > context:
             raise ContextLengthExceededError(
                 f"`{param}` may have at most {context} tokens, this model's context; given: {longest}.", param=param
             )
+        cancellation.check()
         generation = self._backend.submit(
             GenerationRequest(
                 prompts=tuple(map(tuple, texts)),
@@ -221,12 +219,11 @@ class TextService:
             )
         )
         scores: dict[int, list[TokenLogprobs]] = {}
-        try:
+        with cancellation.stopping_by(generation.cancel):
             for event in generation:
                 if isinstance(event, PromptScored):
                     scores[event.choice] = [score for score in event.logprobs if score is not None]
-        finally:
-            generation.cancel()
+        cancellation.check()
         if len(scores) < len(texts):
             raise DeadlineExceededError(f"Time was up before all of `{param}` was read.", retry_after=1)
         return [scores[index] for index in range(len(texts))]
@@ -250,47 +247,9 @@ class TextService:
             DeadlineExceededError: time was up.
         """
         sampling = SamplingParams(temperature=0)
-        self._check_lengths([prompt], 1)
+        check_lengths([prompt], 1, self._limits, self._backend.context_length)
         request = GenerationRequest((tuple(prompt),), (sampling,), max_tokens=1, deadline=deadline)
         for event in self._backend.submit(request):
             if isinstance(event, TokenGenerated):
                 return event.token
         raise DeadlineExceededError("Time was up before the first token; nothing was generated.", retry_after=1)
-
-    def _check_numbers(self, request: TextRequest) -> None:
-        """Hold what needs no tokenizing to the limits."""
-        choices, most = len(request.prompts) * request.n, self._limits.max_n
-        if choices > most:
-            raise InvalidRequestError(
-                f"`n` times the number of prompts may be at most {most}; given: {request.n} times "
-                f"{len(request.prompts)}.",
-                param="n",
-            )
-        if request.max_tokens > self._limits.max_tokens:
-            raise InvalidRequestError(
-                f"`max_tokens` may be at most {self._limits.max_tokens}; given: {request.max_tokens}.",
-                param="max_tokens",
-            )
-        self._check_tokens(request.sampling.logit_bias, "logit_bias")
-
-    def _check_lengths(self, prompts: Sequence[Sequence[int]], max_tokens: int) -> None:
-        """See that every prompt and its output fit."""
-        longest, context = max(map(len, prompts)), self._backend.context_length
-        if longest > self._limits.max_prompt_tokens:
-            raise ContextLengthExceededError(
-                f"`prompt` may have at most {self._limits.max_prompt_tokens} tokens; given: {longest}.", param="prompt"
-            )
-        if longest + max_tokens > context:
-            raise ContextLengthExceededError(
-                f"`prompt` and `max_tokens` together may have at most {context} tokens, this model's context; "
-                f"given: {longest} and {max_tokens}.",
-                param="max_tokens",
-            )
-
-    def _check_tokens(self, ids: Iterable[int], param: str) -> None:
-        size = self._backend.vocabulary_size
-        for token in ids:
-            if not 0 <= token < size:
-                raise InvalidRequestError(
-                    f"`{param}` may hold token ids from 0 to {size - 1}; given: {token}.", param=param
-                )

@@ -193,7 +193,8 @@ def collect(stream: TextStream) -> Completion:
     pieces: defaultdict[int, list[Piece]] = defaultdict(list)
     for piece in stream:
         pieces[piece.index].append(piece)
-    return Completion([_choice(pieces[index]) for index in sorted(pieces)], stream.prompt_tokens)
+    choices = [_choice(pieces[index]) for index in sorted(pieces)]
+    return Completion(choices, stream.prompt_tokens, stream.completion_tokens)
 
 
 def _choice(pieces: Sequence[Piece]) -> Choice:

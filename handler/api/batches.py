@@ -8,12 +8,13 @@ from pydantic import BaseModel, Field, StringConstraints
 
 from handler.api.dependencies import KeptBatches, KeptFiles
 from handler.api.files import LARGEST_PAGE
+from handler.api.json_body import JsonRoute
 from handler.api.validation import StrictBody
 from handler.batches import COMPLETION_SECONDS, FINAL, LARGEST_INPUT, Batch
 from handler.errors import InvalidRequestError
 from handler.files import new_id
 
-router = APIRouter(tags=["batches"])
+router = APIRouter(tags=["batches"], route_class=JsonRoute)
 
 MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 MetadataValue = Annotated[str, StringConstraints(max_length=512)]

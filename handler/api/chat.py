@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 
-from handler.api.answers import about, finish_of, usage_of
+from handler.api.answers import about, finish_of, usage_of, written
 from handler.api.chat_schemas import (
     ChatAnswer,
     ChatBody,
@@ -20,13 +20,14 @@ from handler.api.chat_schemas import (
 )
 from handler.api.dependencies import ClientGone, Deadline, Service, check_model
 from handler.api.event_stream import EVENT_STREAM, EventStream
+from handler.api.json_body import JsonRoute
 from handler.api.sampling import check_stream_options, given_or, sampling_of, stops_of, wants_usage
 from handler.cancellation import Cancellation
 from handler.completion import ScoredToken, TextRequest
 from handler.errors import InvalidRequestError
 from handler.service import TextService
 
-router = APIRouter(tags=["completions"])
+router = APIRouter(tags=["completions"], route_class=JsonRoute)
 
 ID = "chatcmpl"
 
@@ -34,27 +35,22 @@ _PART_OF_A_CHARACTER = "bytes:"
 
 
 @router.post("/v1/chat/completions", response_model=ChatAnswer, responses=EVENT_STREAM)
-def create_chat_completion(
-    body: ChatBody, service: Service, deadline: Deadline, client_gone: ClientGone
-) -> ChatAnswer | EventStream:
+def create_chat_completion(body: ChatBody, service: Service, deadline: Deadline, client_gone: ClientGone) -> Response:
     """Answer a conversation; with `stream`, in server-sent events that each hold what has become certain."""
     request = _request(body, service, deadline, client_gone)
     if body.stream:
         return EventStream(_stream(body, request, service), client_gone)
     completion = service.complete(request)
-    return ChatAnswer(
-        **about(service, ID),
-        choices=[
-            ChatChoice(
-                index=choice.index,
-                message=ChatMessage(content=choice.text),
-                logprobs=_logprobs(choice.tokens, body),
-                **finish_of(choice),
-            )
-            for choice in completion.choices
-        ],
-        usage=usage_of(completion),
-    )
+    choices = [
+        ChatChoice(
+            index=choice.index,
+            message=ChatMessage(content=choice.text),
+            logprobs=_logprobs(choice.tokens, body),
+            **finish_of(choice),
+        )
+        for choice in completion.choices
+    ]
+    return written(ChatAnswer(**about(service, ID), choices=choices, usage=usage_of(completion)))
 
 
 def _stream(body: ChatBody, request: TextRequest, service: TextService) -> Iterator[str]:

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 
-from handler.api.answers import about, finish_of, usage_of
+from handler.api.answers import about, finish_of, usage_of, written
 from handler.api.completion_schemas import (
     CompletionAnswer,
     CompletionBody,
@@ -16,25 +16,24 @@ from handler.api.completion_schemas import (
 )
 from handler.api.dependencies import ClientGone, Deadline, Service, check_model
 from handler.api.event_stream import EVENT_STREAM, EventStream
+from handler.api.json_body import JsonRoute
 from handler.api.sampling import check_stream_options, given_or, sampling_of, stops_of, wants_usage
 from handler.cancellation import Cancellation
 from handler.completion import Choice, Piece, ScoredToken, TextRequest
 from handler.errors import InvalidRequestError
 from handler.service import TextService
 
-router = APIRouter(tags=["completions"])
+router = APIRouter(tags=["completions"], route_class=JsonRoute)
 
 ID = "cmpl"
 
 
 @router.post("/v1/completions", response_model=CompletionAnswer, responses=EVENT_STREAM)
-def create_completion(
-    body: CompletionBody, service: Service, deadline: Deadline, client_gone: ClientGone
-) -> CompletionAnswer | EventStream:
+def create_completion(body: CompletionBody, service: Service, deadline: Deadline, client_gone: ClientGone) -> Response:
     """Continue each prompt; with `stream`, in server-sent events that each hold what has become certain."""
     if body.stream:
         return EventStream(stream(body, service, deadline, client_gone), client_gone)
-    return complete(body, service, deadline, client_gone)
+    return written(complete(body, service, deadline, client_gone))
 
 
 def complete(
@@ -81,9 +80,22 @@ def _request(
 ) -> TextRequest:
     check_model(body.model, service)
     check_stream_options(body)
+    n = given_or(body.n, 1)
+    best_of = given_or(body.best_of, n)
+    if best_of < n:
+        raise InvalidRequestError(
+            f"`best_of` must be at least `n`, of which it is a choice; given: {best_of} and {n}.", param="best_of"
+        )
+    if best_of > n and body.stream:
+        raise InvalidRequestError(
+            f"`best_of` must not exceed `n` with `stream`: the best are known only at the end; given: {best_of} "
+            f"and {n}.",
+            param="best_of",
+        )
     return TextRequest(
         prompts=_prompts(body.prompt),
-        n=given_or(body.n, 1),
+        n=n,
+        best_of=best_of if best_of > n else None,
         max_tokens=given_or(body.max_tokens, 16),
         sampling=sampling_of(body),
         seed=body.seed,

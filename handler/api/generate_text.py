@@ -10,12 +10,13 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
 from handler.api.dependencies import ClientGone, Deadline, Service
+from handler.api.json_body import JsonRoute
 from handler.api.validation import StrictBody
 from handler.completion import TextRequest
 from handler.errors import InvalidRequestError
 from handler.inference.protocol import SamplingParams
 
-router = APIRouter(tags=["generate_text"])
+router = APIRouter(tags=["generate_text"], route_class=JsonRoute)
 
 
 class GenerateTextBody(StrictBody):

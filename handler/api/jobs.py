@@ -9,11 +9,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from handler.api.completion_schemas import CompletionBody
 from handler.api.dependencies import KeptFiles
+from handler.api.json_body import JsonRoute
 from handler.errors import InvalidRequestError
 from handler.files import new_id
 from handler.jobs import Job, JobRequest, Jobs
 
-router = APIRouter(tags=["jobs"])
+router = APIRouter(tags=["jobs"], route_class=JsonRoute)
 
 PREFERENCE = "respond-async"
 

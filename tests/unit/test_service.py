@@ -39,7 +39,9 @@ def test_a_prompt_is_continued(service: TextService) -> None:
     completion = service.complete(TextRequest(["the sea"], max_tokens=5, sampling=GREEDY))
 
     text = TOKENIZER.decode(output(prompt, 5))
-    assert completion == Completion([Choice(0, text, "length", 5, None)], prompt_tokens=len(prompt))
+    assert completion == Completion(
+        [Choice(0, text, "length", 5, None)], prompt_tokens=len(prompt), completion_tokens=5
+    )
 
 
 def test_the_fingerprint_names_version_and_engine(service: TextService) -> None:
