@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from handler.allowance import UNLIMITED, Allowance
 from handler.cancellation import Cancellation
 from handler.inference.protocol import FinishReason, SamplingParams
 
@@ -23,6 +24,7 @@ class TextRequest:
         echo: whether the choice's text, and its log-probabilities, begin with the prompt.
         deadline: when to finish with what there is, on the clock of `time.time()`.
         cancellation: by which whoever asked gives up.
+        allowance: how many tokens whoever asked may use.
     """
 
     prompts: Sequence[str | Sequence[int]]
@@ -36,6 +38,7 @@ class TextRequest:
     echo: bool = False
     deadline: float | None = None
     cancellation: Cancellation = field(default_factory=Cancellation)
+    allowance: Allowance = UNLIMITED
 
     @property
     def candidates(self) -> int:

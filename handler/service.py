@@ -8,6 +8,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from handler.allowance import Allowance
 from handler.best_of import asking_for_candidates, best
 from handler.cancellation import Cancellation
 from handler.chat.renderer import Renderer
@@ -149,12 +150,16 @@ class TextService:
         Raises:
             InvalidRequestError: a field is out of its bounds.
             ContextLengthExceededError: a prompt and `max_tokens` do not fit the model's context.
+            TokensPerDayExceededError: it may take more tokens than are left to whoever asks.
         """
         check_numbers(request, self._limits)
         check_tokens(request.sampling.logit_bias, self._backend.vocabulary_size, "logit_bias")
         prompts = tuple(self.encode(prompt) for prompt in request.prompts)
         check_lengths(prompts, request.max_tokens, self._limits, self._backend.context_length)
         request.cancellation.check()
+        count = sum(map(len, prompts))
+        reserved = count + len(prompts) * request.n * request.max_tokens
+        request.allowance.reserve(reserved)
         generation = self._backend.submit(
             GenerationRequest(
                 prompts=prompts,
@@ -176,8 +181,15 @@ class TextService:
             for p, prompt in enumerate(prompts)
             for sample in range(request.n)
         ]
-        count = sum(map(len, prompts))
-        return TextStream(self.model, request, drafts, generation, prompt_tokens=count, cold_start=self._cold_start)
+        return TextStream(
+            self.model,
+            request,
+            drafts,
+            generation,
+            prompt_tokens=count,
+            reserved=reserved,
+            cold_start=self._cold_start,
+        )
 
     def score(
         self,
@@ -186,6 +198,7 @@ class TextService:
         top: int,
         deadline: float | None,
         cancellation: Cancellation,
+        allowance: Allowance,
         param: str,
     ) -> list[list[TokenLogprobs]]:
         """How probable each token of some texts is after those before it: all but the first, which nothing precedes.
@@ -195,12 +208,14 @@ class TextService:
             top: alternatives to report at each position.
             deadline: when to give up, on the clock of `time.time()`.
             cancellation: by which whoever asked gives up.
+            allowance: how many tokens whoever asked may use.
             param: the request's field they come from, for errors.
 
         Raises:
             ContextLengthExceededError: a text does not fit the model's context.
             DeadlineExceededError: time was up before all were read.
             CancelledRequestError: the request was cancelled.
+            TokensPerDayExceededError: more are to be read than are left to whoever asks.
         """
         longest, context = max(map(len, texts)), self._backend.context_length
         if longest > context:
@@ -208,6 +223,7 @@ class TextService:
                 f"`{param}` may have at most {context} tokens, this model's context; given: {longest}.", param=param
             )
         cancellation.check()
+        allowance.reserve(sum(map(len, texts)))
         generation = self._backend.submit(
             GenerationRequest(
                 prompts=tuple(map(tuple, texts)),

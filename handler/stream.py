@@ -122,6 +122,7 @@ class TextStream:
         generation: Generation,
         *,
         prompt_tokens: int,
+        reserved: int,
         cold_start: ColdStart,
     ) -> None:
         self._model = model
@@ -129,6 +130,7 @@ class TextStream:
         self._drafts = drafts
         self._generation = generation
         self._cold_start = cold_start
+        self._reserved = reserved
         self._started = time.monotonic()
         self.prompt_tokens = prompt_tokens
         self.completion_tokens = 0
@@ -149,6 +151,7 @@ class TextStream:
             self._request.cancellation.check()
         finally:
             self._generation.cancel()
+            self._request.allowance.give_back(self._reserved - self.prompt_tokens - self.completion_tokens)
             self._log()
 
     def _pieces(self) -> Iterator[Piece]:

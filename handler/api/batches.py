@@ -3,10 +3,10 @@
 import time
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, Field, StringConstraints
 
-from handler.api.dependencies import KeptBatches, KeptFiles
+from handler.api.dependencies import KeptBatches, KeptFiles, refuse_limited_keys
 from handler.api.files import LARGEST_PAGE
 from handler.api.json_body import JsonRoute
 from handler.api.validation import StrictBody
@@ -41,7 +41,7 @@ class BatchList(BaseModel):
     has_more: bool
 
 
-@router.post("/v1/batches")
+@router.post("/v1/batches", dependencies=[Depends(refuse_limited_keys)])
 def create_batch(body: BatchBody, request: Request, files: KeptFiles, batches: KeptBatches) -> Batch:
     """Start a batch."""
     file = files.get(body.input_file_id)

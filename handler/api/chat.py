@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from fastapi import APIRouter, Response
 
+from handler.allowance import Allowance
 from handler.api.answers import about, finish_of, usage_of, written
 from handler.api.chat_schemas import (
     ChatAnswer,
@@ -18,7 +19,7 @@ from handler.api.chat_schemas import (
     ChatTokenLogprob,
     Message,
 )
-from handler.api.dependencies import ClientGone, Deadline, Service, check_model
+from handler.api.dependencies import ClientGone, Deadline, Service, Tokens, check_model
 from handler.api.event_stream import EVENT_STREAM, EventStream
 from handler.api.json_body import JsonRoute
 from handler.api.sampling import check_stream_options, given_or, sampling_of, stops_of, wants_usage
@@ -35,9 +36,11 @@ _PART_OF_A_CHARACTER = "bytes:"
 
 
 @router.post("/v1/chat/completions", response_model=ChatAnswer, responses=EVENT_STREAM)
-def create_chat_completion(body: ChatBody, service: Service, deadline: Deadline, client_gone: ClientGone) -> Response:
+def create_chat_completion(
+    body: ChatBody, service: Service, deadline: Deadline, client_gone: ClientGone, tokens: Tokens
+) -> Response:
     """Answer a conversation; with `stream`, in server-sent events that each hold what has become certain."""
-    request = _request(body, service, deadline, client_gone)
+    request = _request(body, service, deadline, client_gone, tokens)
     if body.stream:
         return EventStream(_stream(body, request, service), client_gone)
     completion = service.complete(request)
@@ -72,7 +75,13 @@ def _stream(body: ChatBody, request: TextRequest, service: TextService) -> Itera
         yield ChatChunk(**beginning, choices=[], usage=usage_of(pieces)).model_dump_json()
 
 
-def _request(body: ChatBody, service: TextService, deadline: float | None, cancellation: Cancellation) -> TextRequest:
+def _request(
+    body: ChatBody,
+    service: TextService,
+    deadline: float | None,
+    cancellation: Cancellation,
+    allowance: Allowance,
+) -> TextRequest:
     check_model(body.model, service)
     check_stream_options(body)
     if body.top_logprobs is not None and not body.logprobs:
@@ -94,6 +103,7 @@ def _request(body: ChatBody, service: TextService, deadline: float | None, cance
         logprobs=given_or(body.top_logprobs, 0) if body.logprobs else None,
         deadline=deadline,
         cancellation=cancellation,
+        allowance=allowance,
     )
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from fastapi import APIRouter, Response
 
+from handler.allowance import UNLIMITED, Allowance
 from handler.api.answers import about, finish_of, usage_of, written
 from handler.api.completion_schemas import (
     CompletionAnswer,
@@ -14,7 +15,7 @@ from handler.api.completion_schemas import (
     CompletionChunkChoice,
     Logprobs,
 )
-from handler.api.dependencies import ClientGone, Deadline, Service, check_model
+from handler.api.dependencies import ClientGone, Deadline, Service, Tokens, check_model
 from handler.api.event_stream import EVENT_STREAM, EventStream
 from handler.api.json_body import JsonRoute
 from handler.api.sampling import check_stream_options, given_or, sampling_of, stops_of, wants_usage
@@ -29,17 +30,30 @@ ID = "cmpl"
 
 
 @router.post("/v1/completions", response_model=CompletionAnswer, responses=EVENT_STREAM)
-def create_completion(body: CompletionBody, service: Service, deadline: Deadline, client_gone: ClientGone) -> Response:
+def create_completion(
+    body: CompletionBody, service: Service, deadline: Deadline, client_gone: ClientGone, tokens: Tokens
+) -> Response:
     """Continue each prompt; with `stream`, in server-sent events that each hold what has become certain."""
     if body.stream:
-        return EventStream(stream(body, service, deadline, client_gone), client_gone)
-    return written(complete(body, service, deadline, client_gone))
+        return EventStream(stream(body, service, deadline, client_gone, tokens), client_gone)
+    return written(complete(body, service, deadline, client_gone, tokens))
 
 
 def complete(
-    body: CompletionBody, service: TextService, deadline: float | None, cancellation: Cancellation | None = None
+    body: CompletionBody,
+    service: TextService,
+    deadline: float | None,
+    cancellation: Cancellation | None = None,
+    allowance: Allowance = UNLIMITED,
 ) -> CompletionAnswer:
-    """Answer a body in one piece; `cancellation` is how whoever asked gives up, if they can.
+    """Answer a body in one piece.
+
+    Args:
+        body: what is asked for.
+        service: what answers.
+        deadline: when to finish with what there is, on the clock of `time.time()`.
+        cancellation: how whoever asked gives up, if they can.
+        allowance: the tokens they may use, if they are counted.
 
     Raises:
         ServiceError: the request cannot be answered; the message says why.
@@ -48,7 +62,7 @@ def complete(
         raise InvalidRequestError(
             "`stream` must be false here, where the answer comes in one piece; given: true.", param="stream"
         )
-    completion = service.complete(_request(body, service, deadline, cancellation or Cancellation()))
+    completion = service.complete(_request(body, service, deadline, cancellation or Cancellation(), allowance))
     return CompletionAnswer(
         **about(service, ID),
         choices=[CompletionChoice(**_choice(choice)) for choice in completion.choices],
@@ -57,14 +71,18 @@ def complete(
 
 
 def stream(
-    body: CompletionBody, service: TextService, deadline: float | None, cancellation: Cancellation
+    body: CompletionBody,
+    service: TextService,
+    deadline: float | None,
+    cancellation: Cancellation,
+    allowance: Allowance,
 ) -> Iterator[str]:
     """Answer a body chunk by chunk, each as JSON.
 
     Raises:
         ServiceError: the request cannot be answered, or not to its end; the message says why.
     """
-    pieces = service.stream(_request(body, service, deadline, cancellation))
+    pieces = service.stream(_request(body, service, deadline, cancellation, allowance))
     beginning = about(service, ID)
     # Clients expect every chunk to have the field when they asked for usage, and none when they did not.
     hidden = None if wants_usage(body) else {"usage"}
@@ -76,7 +94,11 @@ def stream(
 
 
 def _request(
-    body: CompletionBody, service: TextService, deadline: float | None, cancellation: Cancellation
+    body: CompletionBody,
+    service: TextService,
+    deadline: float | None,
+    cancellation: Cancellation,
+    allowance: Allowance,
 ) -> TextRequest:
     check_model(body.model, service)
     check_stream_options(body)
@@ -104,6 +126,7 @@ def _request(
         echo=bool(body.echo),
         deadline=deadline,
         cancellation=cancellation,
+        allowance=allowance,
     )
 
 

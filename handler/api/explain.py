@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 
 from handler.api.answers import written
 from handler.api.completion_schemas import Several, TokenId, must_be
-from handler.api.dependencies import ClientGone, Deadline, Service, check_model
+from handler.api.dependencies import ClientGone, Deadline, Service, Tokens, check_model
 from handler.api.json_body import JsonRoute
 from handler.api.validation import StrictBody
 from handler.errors import ContextLengthExceededError, InvalidRequestError
@@ -70,7 +70,9 @@ class Explanation(BaseModel):
 
 
 @router.post("/v1/explain", response_model=Explanation)
-def explain_continuation(body: ExplainBody, service: Service, deadline: Deadline, client_gone: ClientGone) -> Response:
+def explain_continuation(
+    body: ExplainBody, service: Service, deadline: Deadline, client_gone: ClientGone, tokens: Tokens
+) -> Response:
     """Explain a continuation, token by token."""
     check_model(body.model, service)
     prompt = service.encode_text(body.prompt, "prompt")
@@ -91,7 +93,9 @@ def explain_continuation(body: ExplainBody, service: Service, deadline: Deadline
         prompt,
         continuation,
         service.end_of_text,
-        lambda texts: service.score(texts, top=body.top, deadline=deadline, cancellation=client_gone, param="prompt"),
+        lambda texts: service.score(
+            texts, top=body.top, deadline=deadline, cancellation=client_gone, allowance=tokens, param="prompt"
+        ),
     )
     return written(
         Explanation(

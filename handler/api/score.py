@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 
 from handler.api.answers import written
 from handler.api.completion_schemas import Several, TokenId, TokenIds, must_be
-from handler.api.dependencies import ClientGone, Deadline, Service, check_model
+from handler.api.dependencies import ClientGone, Deadline, Service, Tokens, check_model
 from handler.api.json_body import JsonRoute
 from handler.api.validation import StrictBody
 from handler.errors import InvalidRequestError
@@ -65,7 +65,7 @@ class ScoreAnswer(BaseModel):
 
 
 @router.post("/v1/score", response_model=ScoreAnswer)
-def score(body: ScoreBody, service: Service, deadline: Deadline, client_gone: ClientGone) -> Response:
+def score(body: ScoreBody, service: Service, deadline: Deadline, client_gone: ClientGone, tokens: Tokens) -> Response:
     """Score texts."""
     check_model(body.model, service)
     given = _texts(body.input)
@@ -75,7 +75,9 @@ def score(body: ScoreBody, service: Service, deadline: Deadline, client_gone: Cl
         if not text:
             raise InvalidRequestError(f"`input[{index}]` must not be empty; given: no tokens.", param="input")
     documents = [(service.end_of_text, *text) for text in texts]
-    scores = service.score(documents, top=0, deadline=deadline, cancellation=client_gone, param="input")
+    scores = service.score(
+        documents, top=0, deadline=deadline, cancellation=client_gone, allowance=tokens, param="input"
+    )
     count = sum(map(len, texts))
     return written(
         ScoreAnswer(
