@@ -35,7 +35,7 @@ def best(candidates: Completion, request: TextRequest) -> Completion:
 
 
 def _mean_logprob(choice: Choice) -> float:
-    """Of the generated tokens; an empty text is worse than any."""
-    tokens = (choice.tokens or [])[-choice.completion_tokens :] if choice.completion_tokens else []
-    logprobs = [token.logprob for token in tokens if token.logprob is not None]
+    """Of the generated tokens, the end of text among them; a text that a stop string left empty is worse than any."""
+    generated = [token for token in choice.tokens or () if token.part != "prompt"]
+    logprobs = [token.logprob for token in generated if token.logprob is not None]
     return sum(logprobs) / len(logprobs) if logprobs else float("-inf")

@@ -2,10 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
 
 from handler.allowance import UNLIMITED, Allowance
 from handler.cancellation import Cancellation
 from handler.inference.protocol import FinishReason, SamplingParams
+
+Part: TypeAlias = Literal["prompt", "output", "end"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +53,15 @@ class TextRequest:
 class ScoredToken:
     """A token of the answer: its text, where it begins in the choice's text, and its log-probability.
 
-    `logprob` and `top` are None for the first token of a prompt, which nothing precedes.
+    `logprob` and `top` are None for the first token of a prompt, which nothing precedes. `part` tells the tokens of an
+    echoed prompt from those generated, and from the end of text that ended the choice and is not in its text.
     """
 
     text: str
     offset: int
     logprob: float | None
     top: dict[str, float] | None
+    part: Part
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +72,8 @@ class Piece:
         index: which choice.
         text: whole characters, which no later token and no stop string can change.
         completion_tokens: the generated tokens that begin in this text.
-        tokens: those tokens (after the prompt's, where it is echoed), or None for no log-probabilities.
+        tokens: those tokens, after the prompt's where it is echoed and before the end of text where that ended the
+            choice; or None for no log-probabilities.
         finish_reason: set in a choice's last piece.
     """
 

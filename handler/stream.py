@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import cast
 
-from handler.completion import Choice, Completion, Piece, ScoredToken, TextRequest
+from handler.completion import Choice, Completion, Part, Piece, ScoredToken, TextRequest
 from handler.errors import DeadlineExceededError
 from handler.inference.protocol import (
     ChoiceFinished,
@@ -59,13 +59,17 @@ class Draft:
             self.reason = "stop"
         return self._piece(text)
 
-    def finish(self, reason: FinishReason) -> Piece:
-        """Return the rest: there are no more tokens."""
+    def finish(self, reason: FinishReason, end: TokenLogprobs | None = None) -> Piece:
+        """Return the rest: there are no more tokens; `end` is the one that said so, if any."""
         self.reason = reason
         text = self._output.finish()
         if self._output.stopped:  # by a character that the end completed
             self.reason = "stop"
-        return self._piece(text)
+        piece = self._piece(text)
+        if end is None or piece.tokens is None or self._output.stopped:
+            return piece
+        last = self._scored([end.token], [end], [self._shift + self._output.characters], "end")
+        return replace(piece, tokens=piece.tokens + last)
 
     def _piece(self, text: str) -> Piece:
         new = slice(self._given, self._output.kept_tokens)
@@ -73,7 +77,7 @@ class Draft:
         tokens = None
         if self._request.logprobs is not None:
             offsets = [offset + self._shift for offset in self._output.offsets[new]]
-            tokens = self._scored(self._tokens[new], self._logprobs[new], offsets)
+            tokens = self._scored(self._tokens[new], self._logprobs[new], offsets, "output")
         piece = Piece(self._index, text, new.stop - new.start, tokens, self.reason)
         return self._with_prompt(piece) if self._echo else piece
 
@@ -86,11 +90,15 @@ class Draft:
         tokens = piece.tokens
         if tokens is not None:
             shifted = [replace(token, offset=token.offset + len(text)) for token in tokens]
-            tokens = self._scored(self._prompt, self.prompt_logprobs, prompt.offsets) + shifted
+            tokens = self._scored(self._prompt, self.prompt_logprobs, prompt.offsets, "prompt") + shifted
         return replace(piece, text=text + piece.text, tokens=tokens)
 
     def _scored(
-        self, tokens: Sequence[int], logprobs: Sequence[TokenLogprobs | None], offsets: Sequence[int]
+        self,
+        tokens: Sequence[int],
+        logprobs: Sequence[TokenLogprobs | None],
+        offsets: Sequence[int],
+        part: Part,
     ) -> list[ScoredToken]:
         """Tokens with their texts."""
         name = self._tokenizer.token_text
@@ -101,6 +109,7 @@ class Draft:
                 logprob=None if score is None else score.logprob,
                 # The token itself is always listed, also where it is not among the best.
                 top=None if score is None else {name(id_): p for id_, p in (*score.top, (token, score.logprob))},
+                part=part,
             )
             for token, score, offset in zip(tokens, logprobs, offsets, strict=True)
         ]
@@ -174,7 +183,7 @@ class TextStream:
                         raise DeadlineExceededError(
                             "Time was up before the first token; nothing was generated.", retry_after=1
                         )
-                    piece = draft.finish(event.reason)
+                    piece = draft.finish(event.reason, event.end)
             if piece.text or piece.tokens or piece.finish_reason:
                 yield piece
 

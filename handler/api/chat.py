@@ -129,6 +129,7 @@ def _logprobs(tokens: list[ScoredToken] | None, body: ChatBody) -> ChatLogprobs 
                 ],
             )
             for token in tokens
+            if token.part == "output"
         ]
     )
 

@@ -85,7 +85,10 @@ class CompletionBody(SamplingBody):
 
 
 class Logprobs(BaseModel):
-    """Log-probabilities under the model itself, before temperature, penalties and filters; one entry a token."""
+    """Log-probabilities under the model itself, before temperature, penalties and filters; one entry a token.
+
+    Where the model ended the text itself, the last entry is that of `<|endoftext|>`, which is not in the text.
+    """
 
     tokens: list[str]
     token_logprobs: list[float | None]

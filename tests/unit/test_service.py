@@ -98,7 +98,7 @@ def test_echo_puts_the_prompt_before_text_and_logprobs(service: TextService) -> 
     assert choice.completion_tokens == 2
     assert choice.tokens is not None
     assert len(choice.tokens) == len(prompt) + 2
-    assert choice.tokens[0] == ScoredToken(TOKENIZER.token_text(prompt[0]), 0, None, None)
+    assert choice.tokens[0] == ScoredToken(TOKENIZER.token_text(prompt[0]), 0, None, None, "prompt")
     for token in choice.tokens[1:]:
         assert token.logprob is not None
         assert choice.text[token.offset :].startswith(token.text) or token.text.startswith("bytes:")
