@@ -1,13 +1,8 @@
 """The official openai client, unchanged, against the application under uvicorn: real model, real keys, real sockets."""
 
 import os
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from typing import Any
-from urllib.error import URLError
-from urllib.request import urlopen
 
 import openai
 import pytest
@@ -16,34 +11,17 @@ from rich.console import Console
 
 from handler.inference.library import PATH
 from lifecycle.local.cloud import LOCAL_KEY, embedded_cloud
-from lifecycle.local.invoke import free_port
 from lifecycle.local.models import publish_source
+from tests.serving import server
 
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
     """A server that checks API keys, with the demo model."""
-    port = free_port()
     with embedded_cloud() as cloud:
         model = publish_source("demo", cloud.store, Console(quiet=True))
-        command = [sys.executable, "-m", "uvicorn", "--factory", "handler.app:serve", "--port", str(port)]
-        with subprocess.Popen(command, env={**os.environ, **cloud.environment(model)}) as server:
-            try:
-                _wait_until_ready(f"http://127.0.0.1:{port}/readyz")
-                yield f"http://127.0.0.1:{port}/v1"
-            finally:
-                server.terminate()
-
-
-def _wait_until_ready(address: str) -> None:
-    for _ in range(600):
-        try:
-            urlopen(address).close()
-        except URLError:
-            time.sleep(0.1)
-        else:
-            return
-    raise TimeoutError(address)
+        with server(cloud, model) as address:
+            yield f"{address}/v1"
 
 
 @pytest.fixture
