@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, Field, StringConstraints
 
 from handler.api.dependencies import KeptBatches, KeptFiles, refuse_limited_keys
-from handler.api.files import LARGEST_PAGE
+from handler.api.files import LARGEST_PAGE, After
 from handler.api.json_body import JsonRoute
 from handler.api.validation import StrictBody
 from handler.batches import COMPLETION_SECONDS, FINAL, LARGEST_INPUT, Batch
@@ -69,7 +69,7 @@ def create_batch(body: BatchBody, request: Request, files: KeptFiles, batches: K
 
 @router.get("/v1/batches")
 def list_batches(
-    batches: KeptBatches, after: str | None = None, limit: Annotated[int, Query(ge=1, le=LARGEST_PAGE)] = 20
+    batches: KeptBatches, after: After = None, limit: Annotated[int, Query(ge=1, le=LARGEST_PAGE)] = 20
 ) -> BatchList:
     """List batches, a page at a time; `after` is the last id of the page before."""
     found = batches.listed(after=after, limit=limit + 1)

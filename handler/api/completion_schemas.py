@@ -54,7 +54,7 @@ class SamplingBody(StrictBody):
     top_p: float | None = Field(None, gt=0, le=1, description="Draw from the best tokens that reach this probability.")
     top_k: int | None = Field(None, ge=0, description="Draw from the k best tokens; 0, the default, means all.")
     min_p: float | None = Field(None, ge=0, le=1, description="Draw from tokens this probable beside the best one.")
-    repetition_penalty: float | None = Field(None, gt=0, le=10, description="Above 1, tokens seen become rarer.")
+    repetition_penalty: float | None = Field(None, ge=0.01, le=10, description="Above 1, tokens seen become rarer.")
     presence_penalty: float | None = Field(None, ge=-2, le=2, description="Subtracted for a token already in the text.")
     frequency_penalty: float | None = Field(None, ge=-2, le=2, description="Subtracted each time it is there.")
     logit_bias: dict[TokenIdKey, Bias] | None = Field(None, description="Added to the logits of these token ids.")

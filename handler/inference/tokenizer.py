@@ -15,8 +15,10 @@ from handler.errors import ContextLengthExceededError, CorruptModelError, Invali
 
 END_OF_TEXT: Final = "<|endoftext|>"
 
-# No context is as long. To list more takes milliseconds in which no other thread can run.
+# No context is as long. To list more, or to free what the library notes of so many, takes milliseconds in which no
+# other thread can run.
 MOST_TOKENS: Final = 32_768
+MOST_BYTES: Final = 8 * MOST_TOKENS
 
 # The library would start a thread for each processor, for one text at a time; they are the engine's.
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -72,16 +74,20 @@ class Tokenizer:
 
         Raises:
             InvalidRequestError: the text has half of a surrogate pair, so it is not Unicode text.
-            ContextLengthExceededError: there are more tokens than any context holds.
+            ContextLengthExceededError: it is longer than any context.
         """
         try:
-            text.encode()
+            size = len(text.encode())
         except UnicodeEncodeError as error:
             raise InvalidRequestError(
                 f"`{param}` must be valid Unicode; given: the lone surrogate U+{ord(text[error.start]):04X} "
                 f"at position {error.start}.",
                 param=param,
             ) from error
+        if size > MOST_BYTES:
+            raise ContextLengthExceededError(
+                f"`{param}` may have at most {MOST_BYTES} bytes; given: {size}.", param=param
+            )
         # Encoding one text by itself would hold Python's lock all the while: seconds, for a megabyte.
         [encoding] = self._tokenizer.encode_batch_fast([text], add_special_tokens=False)
         if len(encoding) > MOST_TOKENS:

@@ -27,7 +27,7 @@ def items(item: bytes, count: int = LIMIT // 10) -> bytes:
     return b'{"prompt": [' + b",".join([item] * count) + b"]}"
 
 
-TOO_MANY = f"The body may hold at most {MOST_VALUES} values; given: more than {LIMIT // 10 - 1}."
+TOO_MANY = f"The body may hold at most {MOST_VALUES} values; given: more."
 NEEDS_JSON = "The body must be a JSON object sent with `Content-Type: application/json`; given: "
 KINDS = "`prompt`: input should be a string, a list of strings, a list of token ids or a list of such lists, and not "
 

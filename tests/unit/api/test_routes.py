@@ -151,6 +151,7 @@ def test_without_its_model_the_process_lives_but_is_not_ready(app: FastAPI, clie
     ("method", "path", "status", "message"),
     [
         ("GET", "/nothing", 404, "There is nothing at GET /nothing."),
+        ("GET", "/v1/models/", 404, "There is nothing at GET /v1/models/."),
         ("DELETE", "/v1/models", 405, "/v1/models does not answer DELETE."),
     ],
 )
