@@ -27,13 +27,18 @@ def server(cloud: Cloud, model: str, **environment: str) -> Iterator[str]:
     variables = {**os.environ, **cloud.environment(model), **environment}
     with subprocess.Popen([*command, "--log-level", "warning"], env=variables) as process:
         try:
-            _wait_until_ready(f"http://127.0.0.1:{port}/readyz")
+            wait_until_ready(f"http://127.0.0.1:{port}/readyz")
             yield f"http://127.0.0.1:{port}"
         finally:
             process.terminate()
 
 
-def _wait_until_ready(address: str) -> None:
+def wait_until_ready(address: str) -> None:
+    """Ask until an address answers with success.
+
+    Raises:
+        TimeoutError: it does not, for a minute.
+    """
     for _ in range(600):
         try:
             urlopen(address).close()

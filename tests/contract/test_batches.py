@@ -1,9 +1,6 @@
 """Files and batches with the official openai client, unchanged; without a worker the server itself works on batches."""
 
 import json
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 
@@ -14,25 +11,20 @@ from openai.types import Batch
 from rich.console import Console
 
 from lifecycle.local.cloud import LOCAL_KEY, embedded_cloud
-from lifecycle.local.invoke import free_port
 from lifecycle.local.models import publish_source
-from tests.contract.test_openai_client import _wait_until_ready
+from tests.serving import server
 
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[OpenAI]:
     """A client of a server with the demo model."""
-    port = free_port()
     with embedded_cloud() as cloud:
         model = publish_source("demo", cloud.store, Console(quiet=True))
-        command = [sys.executable, "-m", "uvicorn", "--factory", "handler.app:serve", "--port", str(port)]
-        with subprocess.Popen(command, env={**os.environ, **cloud.environment(model)}) as server:
-            try:
-                _wait_until_ready(f"http://127.0.0.1:{port}/readyz")
-                with OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key=LOCAL_KEY, max_retries=0) as client:
-                    yield client
-            finally:
-                server.terminate()
+        with (
+            server(cloud, model) as address,
+            OpenAI(base_url=f"{address}/v1", api_key=LOCAL_KEY, max_retries=0) as client,
+        ):
+            yield client
 
 
 def requests(count: int, **body: object) -> bytes:
