@@ -99,8 +99,7 @@ def read_json(data: bytes) -> Any:
         ) from None
     if text.startswith("\ufeff"):
         raise InvalidRequestError("The body must be JSON alone; given: a byte order mark before it.")
-    values = _separators(data)
-    if values > MOST_VALUES:
+    if _separators(data) > MOST_VALUES:
         raise PayloadTooLargeError(f"The body may hold at most {MOST_VALUES} values; given: more.")
     try:
         return _DECODER.decode(text)
