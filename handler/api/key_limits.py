@@ -96,6 +96,32 @@ class KeyLimits:
             raise self._unavailable() from error
         return True
 
+    def take_off(self, window: "Window", count: int) -> None:
+        """Lower a window's count.
+
+        When an answer is lost, boto3 asks again. To count twice is to count too much, which is safe. To take off twice
+        is not; a transaction is carried out once, however often it is asked for.
+
+        Raises:
+            KeysUnavailableError: the table did not answer.
+        """
+        try:
+            client = self._client or dynamodb()
+            client.transact_write_items(
+                TransactItems=[
+                    {
+                        "Update": {
+                            "TableName": self._table,
+                            "Key": {"key_hash": {"S": window.name}},
+                            "UpdateExpression": "ADD used :count",
+                            "ExpressionAttributeValues": {":count": {"N": str(-count)}},
+                        }
+                    }
+                ]
+            )
+        except (BotoCoreError, ClientError) as error:
+            raise self._unavailable() from error
+
     def _unavailable(self) -> KeysUnavailableError:
         return KeysUnavailableError(
             f"The keys table {self._table!r} did not answer, so this key's requests and tokens cannot be counted.",
@@ -139,6 +165,6 @@ class TokensOfTheDay:
         if tokens == 0:
             return
         try:
-            self._limits.add(self._day, -tokens, self._limit)
+            self._limits.take_off(self._day, tokens)
         except KeysUnavailableError:
             logger.warning("tokens not given back", tokens=tokens)
