@@ -38,7 +38,7 @@ class TextFormat(StrictBody):
 
 
 class UnsupportedMessageFields(StrictBody):
-    """What a message that a client sends back may bring along, all of it null."""
+    """What a message that a client sends back may bring along, as long as it says nothing."""
 
     refusal: Annotated[None, unsupported("the model refuses nothing")] = None
     annotations: Annotated[Nothing | None, unsupported("the model cites nothing")] = None

@@ -133,9 +133,7 @@ def parse_message(text: str) -> CompletionBody:
         raise InvalidRequestError(
             f"A message that begins with {{ must be valid JSON: {error.msg}, at character {error.pos}."
         ) from error
-    except (
-        ValueError
-    ) as error:  # also that of an integer with thousands of digits, which would be tried again and again
+    except ValueError as error:  # thousands of digits, which Python makes no integer of
         raise InvalidRequestError("The message holds a number of too many digits.") from error
     except RecursionError as error:
         raise InvalidRequestError("The message is nested too deeply.") from error
