@@ -1,5 +1,6 @@
 """The FastAPI application: the same for Mangum on Lambda and for uvicorn anywhere else."""
 
+import gc
 import os
 import sys
 
@@ -75,9 +76,19 @@ def create_app(configuration: Settings, loading: ModelLoading, background: Backg
     return app
 
 
+def spare_the_event_loop() -> None:
+    """Set this process up so that nothing keeps the event loop waiting for long.
+
+    What is there by now stays for good, so that the garbage collector need not look at it again: that takes it
+    milliseconds in which no thread can run.
+    """
+    sys.setswitchinterval(SWITCH_SECONDS)
+    gc.freeze()
+
+
 def serve() -> FastAPI:
     """The application of this process's environment, its model already loading; uvicorn's factory."""
-    sys.setswitchinterval(SWITCH_SECONDS)
+    spare_the_event_loop()
     fetching = Fetching(os.environ, cold_start)
     fetching.start()
     loading = ModelLoading(lambda: load_service(settings(), fetching, cold_start))
