@@ -4,6 +4,7 @@ PYTHON ?= python3
 PORT ?= 8000
 MODEL ?= gpt2
 STACK ?= gpt2
+EXAMPLES ?= 500
 EVENT ?= tests/events/http-api-v2.json
 
 BIN := .venv/bin
@@ -59,6 +60,12 @@ test-reference: setup .venv-sam/.ready ## run the tests that serve a model once 
 
 test-kernels: ## run the native engine's own tests under the sanitizers (needs a C++ compiler)
 	@$(MAKE) --silent --directory handler/inference/native check check-threads
+
+lm-eval: setup .venv-lm-eval/.ready ## evaluate the served demo model with lm-evaluation-harness, and check its figures
+	@$(BIN)/pytest --no-cov -m lm_eval --timeout 900 tests/evaluation
+
+fuzz: setup ## send 500 requests an operation that the API's description allows, or just not (EXAMPLES=)
+	@EXAMPLES="$(EXAMPLES)" $(BIN)/pytest --no-cov -m fuzz --timeout 3600 tests/fuzz
 
 test-containers: setup .venv-sam/.ready ## run the tests that build and run the image (needs a container engine)
 	@$(BIN)/pytest -m container --timeout 1200

@@ -1,6 +1,8 @@
 """The FastAPI application: the same for Mangum on Lambda and for uvicorn anywhere else."""
 
+import gc
 import os
+import sys
 
 from fastapi import FastAPI, Security
 from fastapi.security import HTTPBearer
@@ -37,6 +39,9 @@ from handler.models import models_of
 from handler.settings import Settings, settings
 from handler.stages import cold_start
 
+# How long a thread that computes in Python keeps the event loop waiting; Python's own default is five times as long.
+SWITCH_SECONDS = 0.001
+
 
 def create_app(configuration: Settings, loading: ModelLoading, background: Background | None = None) -> FastAPI:
     """The application over a model that is being loaded, or is already.
@@ -52,6 +57,7 @@ def create_app(configuration: Settings, loading: ModelLoading, background: Backg
         docs_url=None,
         redoc_url=None,
         separate_input_output_schemas=False,
+        redirect_slashes=False,  # to an address made of whatever `Host` the client sent
         responses=ERROR_RESPONSES,
     )
     app.state.loading = loading
@@ -77,8 +83,19 @@ def create_app(configuration: Settings, loading: ModelLoading, background: Backg
     return app
 
 
+def spare_the_event_loop() -> None:
+    """Set this process up so that nothing keeps the event loop waiting for long.
+
+    What is there by now stays for good, so that the garbage collector need not look at it again: that takes it
+    milliseconds in which no thread can run.
+    """
+    sys.setswitchinterval(SWITCH_SECONDS)
+    gc.freeze()
+
+
 def serve() -> FastAPI:
     """The application of this process's environment, its model already loading; uvicorn's factory."""
+    spare_the_event_loop()
     fetching = Fetching(os.environ, cold_start)
     fetching.start()
     loading = models_of(settings(), os.environ, fetching, cold_start)

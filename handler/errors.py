@@ -48,6 +48,12 @@ class InvalidRequestError(ServiceError):
     code = "invalid_value"
 
 
+class UnsupportedParameterError(InvalidRequestError):
+    """A field asks for something that OpenAI's API has and this service has not."""
+
+    code = "unsupported_parameter"
+
+
 class ContextLengthExceededError(InvalidRequestError):
     """Prompt and requested tokens together do not fit the model's context."""
 
@@ -90,6 +96,30 @@ class OverCapacityError(ServiceError):
     status = 429
     type = "rate_limit_error"
     code = "over_capacity"
+
+
+class RequestsPerMinuteExceededError(ServiceError):
+    """The key has made all the requests it may make in this minute."""
+
+    status = 429
+    type = "rate_limit_error"
+    code = "requests_per_minute_exceeded"
+
+
+class TokensPerDayExceededError(ServiceError):
+    """The key has fewer tokens left for today than the request may take."""
+
+    status = 429
+    type = "rate_limit_error"
+    code = "tokens_per_day_exceeded"
+
+
+class NotForLimitedKeysError(ServiceError):
+    """The key may use so many tokens a day, and nobody would count those of what it asks for."""
+
+    status = 403
+    type = "permission_error"
+    code = "not_for_limited_keys"
 
 
 class ModelLoadingError(ServiceError):

@@ -5,10 +5,12 @@ before the first stop string, with log-probabilities and usage that describe exa
 """
 
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Protocol
 
+from handler.allowance import Allowance
+from handler.best_of import asking_for_candidates, best
+from handler.cancellation import Cancellation
 from handler.chat.renderer import Renderer
 from handler.chat.template import ChatTemplate
 from handler.completion import Completion, TextRequest
@@ -22,26 +24,11 @@ from handler.inference.protocol import (
     TokenLogprobs,
 )
 from handler.inference.tokenizer import Tokenizer
+from handler.limits import Limits, check_lengths, check_numbers, check_tokens
 from handler.registry.manifest import Manifest
 from handler.stages import ColdStart
 from handler.stream import Draft, TextStream, collect
 from handler.timing import current_timing
-
-
-class Limits(Protocol):
-    """The bounds a request is held to; `Settings` has them."""
-
-    @property
-    def max_prompt_tokens(self) -> int:
-        """The longest prompt, in tokens."""
-
-    @property
-    def max_tokens(self) -> int:
-        """The most tokens a choice may be given."""
-
-    @property
-    def max_n(self) -> int:
-        """The most choices of one request."""
 
 
 class TextService:
@@ -105,7 +92,7 @@ class TextService:
         """
         if isinstance(text, str):
             return tuple(self._tokenizer.encode(text, param))
-        self._check_tokens(text, param)
+        check_tokens(text, self._backend.vocabulary_size, param)
         return tuple(text)
 
     def decode(self, tokens: Sequence[int]) -> str:
@@ -158,7 +145,9 @@ class TextService:
         Raises:
             ServiceError: whatever `stream` and its iteration raise.
         """
-        return collect(self.stream(request))
+        if request.best_of is None:
+            return collect(self.stream(request))
+        return best(collect(self.stream(asking_for_candidates(request))), request)
 
     def stream(self, request: TextRequest) -> TextStream:
         """Begin to generate `n` choices for every prompt; the pieces of all of them come as they are made.
@@ -166,11 +155,16 @@ class TextService:
         Raises:
             InvalidRequestError: a field is out of its bounds.
             ContextLengthExceededError: a prompt and `max_tokens` do not fit the model's context.
+            TokensPerDayExceededError: it may take more tokens than are left to whoever asks.
         """
-        self._check_numbers(request)
+        check_numbers(request, self._limits)
+        check_tokens(request.sampling.logit_bias, self._backend.vocabulary_size, "logit_bias")
         prompts = tuple(self.encode(prompt) for prompt in request.prompts)
-        self._check_lengths(prompts, request.max_tokens)
+        check_lengths(prompts, request.max_tokens, self._limits, self._backend.context_length)
         request.cancellation.check()
+        count = sum(map(len, prompts))
+        reserved = count + len(prompts) * request.n * request.max_tokens
+        request.allowance.reserve(reserved)
         generation = self._backend.submit(
             GenerationRequest(
                 prompts=prompts,
@@ -192,11 +186,25 @@ class TextService:
             for p, prompt in enumerate(prompts)
             for sample in range(request.n)
         ]
-        count = sum(map(len, prompts))
-        return TextStream(self.model, request, drafts, generation, prompt_tokens=count, cold_start=self._cold_start)
+        return TextStream(
+            self.model,
+            request,
+            drafts,
+            generation,
+            prompt_tokens=count,
+            reserved=reserved,
+            cold_start=self._cold_start,
+        )
 
     def score(
-        self, texts: Sequence[Sequence[int]], *, top: int, deadline: float | None, param: str
+        self,
+        texts: Sequence[Sequence[int]],
+        *,
+        top: int,
+        deadline: float | None,
+        cancellation: Cancellation,
+        allowance: Allowance,
+        param: str,
     ) -> list[list[TokenLogprobs]]:
         """How probable each token of some texts is after those before it: all but the first, which nothing precedes.
 
@@ -204,17 +212,23 @@ class TextService:
             texts: token ids, at least one each; all are read together.
             top: alternatives to report at each position.
             deadline: when to give up, on the clock of `time.time()`.
+            cancellation: by which whoever asked gives up.
+            allowance: how many tokens whoever asked may use.
             param: the request's field they come from, for errors.
 
         Raises:
             ContextLengthExceededError: a text does not fit the model's context.
             DeadlineExceededError: time was up before all were read.
+            CancelledRequestError: the request was cancelled.
+            TokensPerDayExceededError: more are to be read than are left to whoever asks.
         """
         longest, context = max(map(len, texts)), self._backend.context_length
         if longest > context:
             raise ContextLengthExceededError(
                 f"`{param}` may have at most {context} tokens, this model's context; given: {longest}.", param=param
             )
+        cancellation.check()
+        allowance.reserve(sum(map(len, texts)))
         generation = self._backend.submit(
             GenerationRequest(
                 prompts=tuple(map(tuple, texts)),
@@ -226,13 +240,12 @@ class TextService:
             )
         )
         scores: dict[int, list[TokenLogprobs]] = {}
-        try:
+        with cancellation.stopping_by(generation.cancel):
             for event in generation:
                 if isinstance(event, PromptScored):
                     scores[event.choice] = [score for score in event.logprobs if score is not None]
-        finally:
-            generation.cancel()
-            current_timing().has_read(generation.submitted, generation.admitted)
+        current_timing().has_read(generation.submitted, generation.admitted)
+        cancellation.check()
         if len(scores) < len(texts):
             raise DeadlineExceededError(f"Time was up before all of `{param}` was read.", retry_after=1)
         return [scores[index] for index in range(len(texts))]
@@ -256,7 +269,7 @@ class TextService:
             DeadlineExceededError: time was up.
         """
         sampling = SamplingParams(temperature=0)
-        self._check_lengths([prompt], 1)
+        check_lengths([prompt], 1, self._limits, self._backend.context_length)
         request = GenerationRequest((tuple(prompt),), (sampling,), max_tokens=1, deadline=deadline)
         generation = self._backend.submit(request)
         for event in generation:
@@ -264,41 +277,3 @@ class TextService:
                 current_timing().has_read(generation.submitted, generation.admitted)
                 return event.token
         raise DeadlineExceededError("Time was up before the first token; nothing was generated.", retry_after=1)
-
-    def _check_numbers(self, request: TextRequest) -> None:
-        """Hold what needs no tokenizing to the limits."""
-        choices, most = len(request.prompts) * request.n, self._limits.max_n
-        if choices > most:
-            raise InvalidRequestError(
-                f"`n` times the number of prompts may be at most {most}; given: {request.n} times "
-                f"{len(request.prompts)}.",
-                param="n",
-            )
-        if request.max_tokens > self._limits.max_tokens:
-            raise InvalidRequestError(
-                f"`max_tokens` may be at most {self._limits.max_tokens}; given: {request.max_tokens}.",
-                param="max_tokens",
-            )
-        self._check_tokens(request.sampling.logit_bias, "logit_bias")
-
-    def _check_lengths(self, prompts: Sequence[Sequence[int]], max_tokens: int) -> None:
-        """See that every prompt and its output fit."""
-        longest, context = max(map(len, prompts)), self._backend.context_length
-        if longest > self._limits.max_prompt_tokens:
-            raise ContextLengthExceededError(
-                f"`prompt` may have at most {self._limits.max_prompt_tokens} tokens; given: {longest}.", param="prompt"
-            )
-        if longest + max_tokens > context:
-            raise ContextLengthExceededError(
-                f"`prompt` and `max_tokens` together may have at most {context} tokens, this model's context; "
-                f"given: {longest} and {max_tokens}.",
-                param="max_tokens",
-            )
-
-    def _check_tokens(self, ids: Iterable[int], param: str) -> None:
-        size = self._backend.vocabulary_size
-        for token in ids:
-            if not 0 <= token < size:
-                raise InvalidRequestError(
-                    f"`{param}` may hold token ids from 0 to {size - 1}; given: {token}.", param=param
-                )

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import cast
 
-from handler.completion import Choice, Completion, Piece, ScoredToken, TextRequest
+from handler.completion import Choice, Completion, Part, Piece, ScoredToken, TextRequest
 from handler.errors import DeadlineExceededError
 from handler.inference.protocol import (
     ChoiceFinished,
@@ -60,13 +60,17 @@ class Draft:
             self.reason = "stop"
         return self._piece(text)
 
-    def finish(self, reason: FinishReason) -> Piece:
-        """Return the rest: there are no more tokens."""
+    def finish(self, reason: FinishReason, end: TokenLogprobs | None = None) -> Piece:
+        """Return the rest: there are no more tokens; `end` is the one that said so, if any."""
         self.reason = reason
         text = self._output.finish()
         if self._output.stopped:  # by a character that the end completed
             self.reason = "stop"
-        return self._piece(text)
+        piece = self._piece(text)
+        if end is None or piece.tokens is None or self._output.stopped:
+            return piece
+        last = self._scored([end.token], [end], [self._shift + self._output.characters], "end")
+        return replace(piece, tokens=piece.tokens + last)
 
     def _piece(self, text: str) -> Piece:
         new = slice(self._given, self._output.kept_tokens)
@@ -74,7 +78,7 @@ class Draft:
         tokens = None
         if self._request.logprobs is not None:
             offsets = [offset + self._shift for offset in self._output.offsets[new]]
-            tokens = self._scored(self._tokens[new], self._logprobs[new], offsets)
+            tokens = self._scored(self._tokens[new], self._logprobs[new], offsets, "output")
         piece = Piece(self._index, text, new.stop - new.start, tokens, self.reason)
         return self._with_prompt(piece) if self._echo else piece
 
@@ -87,11 +91,15 @@ class Draft:
         tokens = piece.tokens
         if tokens is not None:
             shifted = [replace(token, offset=token.offset + len(text)) for token in tokens]
-            tokens = self._scored(self._prompt, self.prompt_logprobs, prompt.offsets) + shifted
+            tokens = self._scored(self._prompt, self.prompt_logprobs, prompt.offsets, "prompt") + shifted
         return replace(piece, text=text + piece.text, tokens=tokens)
 
     def _scored(
-        self, tokens: Sequence[int], logprobs: Sequence[TokenLogprobs | None], offsets: Sequence[int]
+        self,
+        tokens: Sequence[int],
+        logprobs: Sequence[TokenLogprobs | None],
+        offsets: Sequence[int],
+        part: Part,
     ) -> list[ScoredToken]:
         """Tokens with their texts."""
         name = self._tokenizer.token_text
@@ -102,6 +110,7 @@ class Draft:
                 logprob=None if score is None else score.logprob,
                 # The token itself is always listed, also where it is not among the best.
                 top=None if score is None else {name(id_): p for id_, p in (*score.top, (token, score.logprob))},
+                part=part,
             )
             for token, score, offset in zip(tokens, logprobs, offsets, strict=True)
         ]
@@ -123,6 +132,7 @@ class TextStream:
         generation: Generation,
         *,
         prompt_tokens: int,
+        reserved: int,
         cold_start: ColdStart,
     ) -> None:
         self._model = model
@@ -131,6 +141,7 @@ class TextStream:
         self._generation = generation
         self._cold_start = cold_start
         self._timing = current_timing()
+        self._reserved = reserved
         self._started = time.monotonic()
         self._first_token_at: float | None = None
         self.prompt_tokens = prompt_tokens
@@ -154,6 +165,7 @@ class TextStream:
             self._generation.cancel()
             if self._first_token_at is not None:
                 self._timing.spent("decode", time.monotonic() - self._first_token_at)
+            self._request.allowance.give_back(self._reserved - self.prompt_tokens - self.completion_tokens)
             self._log()
 
     def _pieces(self) -> Iterator[Piece]:
@@ -176,7 +188,7 @@ class TextStream:
                         raise DeadlineExceededError(
                             "Time was up before the first token; nothing was generated.", retry_after=1
                         )
-                    piece = draft.finish(event.reason)
+                    piece = draft.finish(event.reason, event.end)
             if piece.text or piece.tokens or piece.finish_reason:
                 yield piece
 
@@ -209,7 +221,8 @@ def collect(stream: TextStream) -> Completion:
     pieces: defaultdict[int, list[Piece]] = defaultdict(list)
     for piece in stream:
         pieces[piece.index].append(piece)
-    return Completion([_choice(pieces[index]) for index in sorted(pieces)], stream.prompt_tokens)
+    choices = [_choice(pieces[index]) for index in sorted(pieces)]
+    return Completion(choices, stream.prompt_tokens, stream.completion_tokens)
 
 
 def _choice(pieces: Sequence[Piece]) -> Choice:

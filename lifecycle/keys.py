@@ -1,7 +1,9 @@
 """API keys, the writing side: create, list and revoke them in the table that `handler.api.keys` reads.
 
 The table's items are `key_hash` (the partition key), `key_id` (the first 8 hex digits of the hash, by which logs and
-people name the key), `label`, `created_at` and, once it is revoked, `revoked_at`. The key itself is stored nowhere.
+people name the key), `label`, `created_at`, `requests_per_minute` and `tokens_per_day` where the key has such a limit,
+and, once it is revoked, `revoked_at`. The key itself is stored nowhere. Beside them lie the counters of
+`handler.api.key_limits`, which have no `key_id`.
 """
 
 import secrets
@@ -18,19 +20,24 @@ from handler.api.keys import hash_key
 from handler.errors import InvalidRequestError, KeysUnavailableError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_dynamodb.type_defs import AttributeValueTypeDef
 
 _ID_DIGITS = 8
 
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """What is known of a key; times are ISO 8601 in UTC."""
+    """What is known of a key; times are ISO 8601 in UTC, and a limit that is None is none."""
 
     key_id: str
     label: str
     created_at: str
     revoked_at: str | None
+    requests_per_minute: int | None = None
+    tokens_per_day: int | None = None
 
 
 class KeyRegistry:
@@ -44,15 +51,26 @@ class KeyRegistry:
         with self._translated():
             self._client: DynamoDBClient = client or boto3.client("dynamodb")
 
-    def create(self, label: str) -> tuple[str, ApiKey]:
+    def create(
+        self, label: str, *, requests_per_minute: int | None = None, tokens_per_day: int | None = None
+    ) -> tuple[str, ApiKey]:
         """Make a key of 256 random bits.
+
+        Args:
+            label: whose it is, or what for.
+            requests_per_minute: how many requests it may make in a minute, from 1 on; None for any number.
+            tokens_per_day: how many tokens, read and generated, it may use in a day; likewise.
 
         Returns:
             The key, which cannot be had again, and what is stored of it.
 
         Raises:
-            InvalidRequestError: the label is empty.
+            InvalidRequestError: the label is empty, or a limit is less than 1.
         """
+        limits = {"requests_per_minute": requests_per_minute, "tokens_per_day": tokens_per_day}
+        for name, limit in limits.items():
+            if limit is not None and limit < 1:
+                raise InvalidRequestError(f"{name} must be at least 1; given: {limit}", param=name)
         if not label.strip():
             raise InvalidRequestError("label must say whose the key is, not be empty", param="label")
         taken = {key.key_id for key in self.list()}
@@ -60,7 +78,7 @@ class KeyRegistry:
         while hash_key(secret)[:_ID_DIGITS] in taken:  # an id names one key; there are 4 billion of them
             secret = _new_secret()
         key_hash = hash_key(secret)
-        key = ApiKey(key_hash[:_ID_DIGITS], label, _now(), None)
+        key = ApiKey(key_hash[:_ID_DIGITS], label, _now(), None, **limits)
         with self._translated():
             self._client.put_item(
                 TableName=self._table,
@@ -69,6 +87,7 @@ class KeyRegistry:
                     "key_id": {"S": key.key_id},
                     "label": {"S": key.label},
                     "created_at": {"S": key.created_at},
+                    **{name: {"N": str(limit)} for name, limit in limits.items() if limit is not None},
                 },
                 ConditionExpression="attribute_not_exists(key_hash)",
             )
@@ -98,16 +117,15 @@ class KeyRegistry:
                 ExpressionAttributeValues={":now": {"S": _now()}},
                 ReturnValues="ALL_NEW",
             )
-        return _key({name: value.get("S", "") for name, value in answer["Attributes"].items()})
+        return _key(answer["Attributes"])
 
     def _scan(self) -> Iterator[tuple[str, ApiKey]]:
         """Each key's hash and what is known of it."""
         with self._translated():
             for page in self._client.get_paginator("scan").paginate(TableName=self._table, ConsistentRead=True):
                 for item in page["Items"]:
-                    fields = {name: value.get("S", "") for name, value in item.items()}
-                    if "key_id" in fields:
-                        yield fields["key_hash"], _key(fields)
+                    if "key_id" in item:
+                        yield item["key_hash"]["S"], _key(item)
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -117,8 +135,17 @@ class KeyRegistry:
             raise KeysUnavailableError(f"The keys table {self._table!r} cannot be used: {error}") from error
 
 
-def _key(fields: dict[str, str]) -> ApiKey:
-    return ApiKey(fields["key_id"], fields.get("label", ""), fields.get("created_at", ""), fields.get("revoked_at"))
+def _key(item: "Mapping[str, AttributeValueTypeDef]") -> ApiKey:
+    texts = {name: value["S"] for name, value in item.items() if "S" in value}
+    limits = {name: int(value["N"]) for name, value in item.items() if "N" in value}
+    return ApiKey(
+        texts["key_id"],
+        texts.get("label", ""),
+        texts.get("created_at", ""),
+        texts.get("revoked_at"),
+        limits.get("requests_per_minute"),
+        limits.get("tokens_per_day"),
+    )
 
 
 def _new_secret() -> str:

@@ -4,12 +4,17 @@ import io
 import os
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 
 from handler.aws import forget_clients
 from handler.inference.library import PATH
 from handler.settings import settings
 from handler.telemetry import logger
+
+# By itself it fails an example that takes longer than 200 ms, which on a machine that others use means nothing.
+hypothesis.settings.register_profile("shared machine", deadline=None)
+hypothesis.settings.load_profile("shared machine")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

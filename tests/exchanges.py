@@ -14,10 +14,11 @@ class Exchange:
         sent: the application's messages; `None` after the last one.
     """
 
-    def __init__(self, app: ASGIApp, path: str, body: dict[str, Any], **headers: str) -> None:
+    def __init__(self, app: ASGIApp, path: str, body: dict[str, Any] | bytes, **headers: str) -> None:
         self.sent: asyncio.Queue[Message | None] = asyncio.Queue()
         self._received: asyncio.Queue[Message] = asyncio.Queue()
-        self._received.put_nowait({"type": "http.request", "body": json.dumps(body).encode(), "more_body": False})
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        self._received.put_nowait({"type": "http.request", "body": data, "more_body": False})
         fields = {"content-type": "application/json", **headers}
         scope: Scope = {
             "type": "http",

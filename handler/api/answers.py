@@ -4,6 +4,9 @@ import time
 import uuid
 from typing import Any
 
+from fastapi import Response
+from pydantic import BaseModel
+
 from handler.api.completion_schemas import Usage
 from handler.completion import Choice, Completion, Piece
 from handler.service import TextService
@@ -18,6 +21,11 @@ def about(service: TextService, kind: str) -> dict[str, Any]:
         "model": service.model.name,
         "system_fingerprint": service.fingerprint,
     }
+
+
+def written(answer: BaseModel) -> Response:
+    """An answer as JSON, written in the thread that made it: FastAPI writes what it is given on the event loop."""
+    return Response(answer.model_dump_json(), media_type="application/json")
 
 
 def finish_of(choice: Choice | Piece) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from handler.api.errors import error_response
+from handler.api.key_limits import KeyLimits
 from handler.api.keys import KeysTable
 from handler.errors import AuthenticationError, ServiceError
 from handler.settings import Settings
@@ -58,7 +59,7 @@ def authorizer_for(settings: Settings) -> Authorizer:
     """The authorizer of the settings' AUTH_MODE."""
     match settings.auth_mode:
         case "api-key":
-            return api_key_authorizer(KeysTable(settings.keys_table))
+            return api_key_authorizer(KeysTable(settings.keys_table), KeyLimits(settings.keys_table))
         case "jwt":
             return jwt_authorizer(settings.jwt_issuer, settings.jwt_audience)
         case "iam":
@@ -67,17 +68,19 @@ def authorizer_for(settings: Settings) -> Authorizer:
             return lambda _: "anyone"
 
 
-def api_key_authorizer(keys: KeysTable) -> Authorizer:
-    """Authorize whoever sends a key of the table as `Authorization: Bearer KEY`."""
+def api_key_authorizer(keys: KeysTable, limits: KeyLimits) -> Authorizer:
+    """Authorize whoever sends a key of the table as `Authorization: Bearer KEY`, as often as the key may be used."""
 
     def authorize(scope: Scope) -> str:
         key = _bearer(scope)
         if not key:
             raise AuthenticationError("An API key is required: send it as `Authorization: Bearer KEY`.")
-        key_id = keys.find(key)
-        if key_id is None:
+        found = keys.find(key)
+        if found is None:
             raise AuthenticationError("This API key is not known, or it was revoked.")
-        return f"key:{key_id}"
+        limits.count_request(found)
+        scope.setdefault("state", {})["allowance"] = limits.allowance(found)
+        return f"key:{found.id}"
 
     return authorize
 

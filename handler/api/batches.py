@@ -3,17 +3,18 @@
 import time
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, Field, StringConstraints
 
-from handler.api.dependencies import KeptBatches, KeptFiles
-from handler.api.files import LARGEST_PAGE
+from handler.api.dependencies import KeptBatches, KeptFiles, refuse_limited_keys
+from handler.api.files import LARGEST_PAGE, After
+from handler.api.json_body import JsonRoute
 from handler.api.validation import StrictBody
 from handler.batches import COMPLETION_SECONDS, FINAL, LARGEST_INPUT, Batch, Endpoint
 from handler.errors import InvalidRequestError
 from handler.files import new_id
 
-router = APIRouter(tags=["batches"])
+router = APIRouter(tags=["batches"], route_class=JsonRoute)
 
 MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 MetadataValue = Annotated[str, StringConstraints(max_length=512)]
@@ -40,7 +41,7 @@ class BatchList(BaseModel):
     has_more: bool
 
 
-@router.post("/v1/batches")
+@router.post("/v1/batches", dependencies=[Depends(refuse_limited_keys)])
 def create_batch(body: BatchBody, request: Request, files: KeptFiles, batches: KeptBatches) -> Batch:
     """Start a batch."""
     file = files.get(body.input_file_id)
@@ -68,7 +69,7 @@ def create_batch(body: BatchBody, request: Request, files: KeptFiles, batches: K
 
 @router.get("/v1/batches")
 def list_batches(
-    batches: KeptBatches, after: str | None = None, limit: Annotated[int, Query(ge=1, le=LARGEST_PAGE)] = 20
+    batches: KeptBatches, after: After = None, limit: Annotated[int, Query(ge=1, le=LARGEST_PAGE)] = 20
 ) -> BatchList:
     """List batches, a page at a time; `after` is the last id of the page before."""
     found = batches.listed(after=after, limit=limit + 1)

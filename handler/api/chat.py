@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 
-from handler.api.answers import about, finish_of, usage_of
+from handler.allowance import UNLIMITED, Allowance
+from handler.api.answers import about, finish_of, usage_of, written
 from handler.api.chat_schemas import (
     ChatAnswer,
     ChatBody,
@@ -18,8 +19,9 @@ from handler.api.chat_schemas import (
     ChatTokenLogprob,
     Message,
 )
-from handler.api.dependencies import ClientGone, Deadline, Service, check_model
+from handler.api.dependencies import ClientGone, Deadline, Service, Tokens, check_model
 from handler.api.event_stream import EVENT_STREAM, EventStream
+from handler.api.json_body import JsonRoute
 from handler.api.sampling import (
     check_answered_whole,
     check_stream_options,
@@ -33,7 +35,7 @@ from handler.completion import ScoredToken, TextRequest
 from handler.errors import InvalidRequestError
 from handler.service import TextService
 
-router = APIRouter(tags=["completions"])
+router = APIRouter(tags=["completions"], route_class=JsonRoute)
 
 ID = "chatcmpl"
 
@@ -42,37 +44,39 @@ _PART_OF_A_CHARACTER = "bytes:"
 
 @router.post("/v1/chat/completions", response_model=ChatAnswer, responses=EVENT_STREAM)
 def create_chat_completion(
-    body: ChatBody, service: Service, deadline: Deadline, client_gone: ClientGone
-) -> ChatAnswer | EventStream:
+    body: ChatBody, service: Service, deadline: Deadline, client_gone: ClientGone, tokens: Tokens
+) -> Response:
     """Answer a conversation; with `stream`, in server-sent events that each hold what has become certain."""
     if body.stream:
-        return EventStream(_stream(body, _request(body, service, deadline, client_gone), service), client_gone)
-    return complete_chat(body, service, deadline, client_gone)
+        request = _request(body, service, deadline, client_gone, tokens)
+        return EventStream(_stream(body, request, service), client_gone)
+    return written(complete_chat(body, service, deadline, client_gone, tokens))
 
 
 def complete_chat(
-    body: ChatBody, service: TextService, deadline: float | None, cancellation: Cancellation | None = None
+    body: ChatBody,
+    service: TextService,
+    deadline: float | None,
+    cancellation: Cancellation | None = None,
+    allowance: Allowance = UNLIMITED,
 ) -> ChatAnswer:
-    """Answer a body in one piece; `cancellation` is how whoever asked gives up, if they can.
+    """Answer a body in one piece; the arguments are those of `completions.complete`.
 
     Raises:
         ServiceError: the request cannot be answered; the message says why.
     """
     check_answered_whole(body.stream)
-    completion = service.complete(_request(body, service, deadline, cancellation or Cancellation()))
-    return ChatAnswer(
-        **about(service, ID),
-        choices=[
-            ChatChoice(
-                index=choice.index,
-                message=ChatMessage(content=choice.text),
-                logprobs=_logprobs(choice.tokens, body),
-                **finish_of(choice),
-            )
-            for choice in completion.choices
-        ],
-        usage=usage_of(completion),
-    )
+    completion = service.complete(_request(body, service, deadline, cancellation or Cancellation(), allowance))
+    choices = [
+        ChatChoice(
+            index=choice.index,
+            message=ChatMessage(content=choice.text),
+            logprobs=_logprobs(choice.tokens, body),
+            **finish_of(choice),
+        )
+        for choice in completion.choices
+    ]
+    return ChatAnswer(**about(service, ID), choices=choices, usage=usage_of(completion))
 
 
 def _stream(body: ChatBody, request: TextRequest, service: TextService) -> Iterator[str]:
@@ -94,7 +98,13 @@ def _stream(body: ChatBody, request: TextRequest, service: TextService) -> Itera
         yield ChatChunk(**beginning, choices=[], usage=usage_of(pieces)).model_dump_json()
 
 
-def _request(body: ChatBody, service: TextService, deadline: float | None, cancellation: Cancellation) -> TextRequest:
+def _request(
+    body: ChatBody,
+    service: TextService,
+    deadline: float | None,
+    cancellation: Cancellation,
+    allowance: Allowance,
+) -> TextRequest:
     check_model(body.model, service)
     check_stream_options(body)
     if body.top_logprobs is not None and not body.logprobs:
@@ -116,6 +126,7 @@ def _request(body: ChatBody, service: TextService, deadline: float | None, cance
         logprobs=given_or(body.top_logprobs, 0) if body.logprobs else None,
         deadline=deadline,
         cancellation=cancellation,
+        allowance=allowance,
     )
 
 
@@ -141,6 +152,7 @@ def _logprobs(tokens: list[ScoredToken] | None, body: ChatBody) -> ChatLogprobs 
                 ],
             )
             for token in tokens
+            if token.part == "output"
         ]
     )
 

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, Field
 
 from handler.api.completion_schemas import SamplingBody, Several, Usage, must_be
+from handler.api.unsupported import UnsupportedChatFields, UnsupportedMessageFields
 from handler.api.validation import StrictBody
 
 
@@ -15,7 +16,7 @@ class TextPart(StrictBody):
     text: str
 
 
-class Message(StrictBody):
+class Message(UnsupportedMessageFields):
     """What somebody said."""
 
     role: Literal["system", "developer", "user", "assistant"]
@@ -23,7 +24,7 @@ class Message(StrictBody):
     name: str | None = Field(None, description="Accepted, and not used.")
 
 
-class ChatBody(SamplingBody):
+class ChatBody(SamplingBody, UnsupportedChatFields):
     """The request."""
 
     messages: Annotated[Several[Message], Field(description="The conversation so far.")]

@@ -12,11 +12,14 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from handler.api.unsupported import unsupported
 from handler.api.validation import StrictBody
 
 Item = TypeVar("Item")
-Several = Annotated[list[Item], Field(min_length=1)]
+# The first wrong item is what a client is told of; to find all of them would take a hundred times as long.
+Several = Annotated[list[Item], Field(min_length=1, fail_fast=True)]
 TokenId = Annotated[int, Field(ge=0)]
+TokenIds = Annotated[list[TokenId], Field(fail_fast=True)]
 TokenIdKey = Annotated[str, StringConstraints(pattern=r"^\d{1,9}$")]
 Bias = Annotated[float, Field(ge=-100, le=100)]
 StopString = Annotated[str, StringConstraints(min_length=1)]
@@ -39,6 +42,7 @@ class StreamOptions(StrictBody):
     """How to stream."""
 
     include_usage: bool | None = Field(None, description="Add a last chunk with the usage, and no choices.")
+    include_obfuscation: Annotated[Literal[False] | None, unsupported("chunks are as long as their text")] = None
 
 
 class SamplingBody(StrictBody):
@@ -50,7 +54,7 @@ class SamplingBody(StrictBody):
     top_p: float | None = Field(None, gt=0, le=1, description="Draw from the best tokens that reach this probability.")
     top_k: int | None = Field(None, ge=0, description="Draw from the k best tokens; 0, the default, means all.")
     min_p: float | None = Field(None, ge=0, le=1, description="Draw from tokens this probable beside the best one.")
-    repetition_penalty: float | None = Field(None, gt=0, le=10, description="Above 1, tokens seen become rarer.")
+    repetition_penalty: float | None = Field(None, ge=0.01, le=10, description="Above 1, tokens seen become rarer.")
     presence_penalty: float | None = Field(None, ge=-2, le=2, description="Subtracted for a token already in the text.")
     frequency_penalty: float | None = Field(None, ge=-2, le=2, description="Subtracted each time it is there.")
     logit_bias: dict[TokenIdKey, Bias] | None = Field(None, description="Added to the logits of these token ids.")
@@ -68,16 +72,23 @@ class CompletionBody(SamplingBody):
     """The request."""
 
     prompt: Annotated[
-        str | Several[str] | Several[TokenId] | Several[list[TokenId]] | None,
+        str | Several[str] | Several[TokenId] | Several[TokenIds] | None,
         must_be("a string, a list of strings, a list of token ids or a list of such lists, and not an empty list"),
     ] = Field(None, description="Text or token ids, or a list of either. Empty means `<|endoftext|>`.")
     max_tokens: int | None = Field(None, ge=0, description="Tokens to generate for each choice; 16 by default.")
     logprobs: int | None = Field(None, ge=0, le=5, description="Report this many alternatives beside each token.")
     echo: bool | None = Field(None, description="Begin the text with the prompt.")
+    best_of: int | None = Field(
+        None, ge=1, description="Generate so many choices, and return the `n` of the highest log-probability a token."
+    )
+    suffix: Annotated[None, unsupported("the model continues a text, and fills no gaps")] = None
 
 
 class Logprobs(BaseModel):
-    """Log-probabilities under the model itself, before temperature, penalties and filters; one entry a token."""
+    """Log-probabilities under the model itself, before temperature, penalties and filters; one entry a token.
+
+    Where the model ended the text itself, the last entry is that of `<|endoftext|>`, which is not in the text.
+    """
 
     tokens: list[str]
     token_logprobs: list[float | None]
@@ -96,7 +107,7 @@ class CompletionChoice(BaseModel):
 
 
 class Usage(BaseModel):
-    """Tokens read, and tokens returned."""
+    """Tokens read, and tokens generated: those of the choices, and with `best_of` those of the candidates."""
 
     prompt_tokens: int
     completion_tokens: int

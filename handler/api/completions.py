@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 
-from handler.api.answers import about, finish_of, usage_of
+from handler.allowance import UNLIMITED, Allowance
+from handler.api.answers import about, finish_of, usage_of, written
 from handler.api.completion_schemas import (
     CompletionAnswer,
     CompletionBody,
@@ -14,8 +15,9 @@ from handler.api.completion_schemas import (
     CompletionChunkChoice,
     Logprobs,
 )
-from handler.api.dependencies import ClientGone, Deadline, Service, check_model
+from handler.api.dependencies import ClientGone, Deadline, Service, Tokens, check_model
 from handler.api.event_stream import EVENT_STREAM, EventStream
+from handler.api.json_body import JsonRoute
 from handler.api.sampling import (
     check_answered_whole,
     check_stream_options,
@@ -26,33 +28,45 @@ from handler.api.sampling import (
 )
 from handler.cancellation import Cancellation
 from handler.completion import Choice, Piece, ScoredToken, TextRequest
+from handler.errors import InvalidRequestError
 from handler.service import TextService
 
-router = APIRouter(tags=["completions"])
+router = APIRouter(tags=["completions"], route_class=JsonRoute)
 
 ID = "cmpl"
 
 
 @router.post("/v1/completions", response_model=CompletionAnswer, responses=EVENT_STREAM)
 def create_completion(
-    body: CompletionBody, service: Service, deadline: Deadline, client_gone: ClientGone
-) -> CompletionAnswer | EventStream:
+    body: CompletionBody, service: Service, deadline: Deadline, client_gone: ClientGone, tokens: Tokens
+) -> Response:
     """Continue each prompt; with `stream`, in server-sent events that each hold what has become certain."""
     if body.stream:
-        return EventStream(stream(body, service, deadline, client_gone), client_gone)
-    return complete(body, service, deadline, client_gone)
+        return EventStream(stream(body, service, deadline, client_gone, tokens), client_gone)
+    return written(complete(body, service, deadline, client_gone, tokens))
 
 
 def complete(
-    body: CompletionBody, service: TextService, deadline: float | None, cancellation: Cancellation | None = None
+    body: CompletionBody,
+    service: TextService,
+    deadline: float | None,
+    cancellation: Cancellation | None = None,
+    allowance: Allowance = UNLIMITED,
 ) -> CompletionAnswer:
-    """Answer a body in one piece; `cancellation` is how whoever asked gives up, if they can.
+    """Answer a body in one piece.
+
+    Args:
+        body: what is asked for.
+        service: what answers.
+        deadline: when to finish with what there is, on the clock of `time.time()`.
+        cancellation: how whoever asked gives up, if they can.
+        allowance: the tokens they may use, if they are counted.
 
     Raises:
         ServiceError: the request cannot be answered; the message says why.
     """
     check_answered_whole(body.stream)
-    completion = service.complete(_request(body, service, deadline, cancellation or Cancellation()))
+    completion = service.complete(_request(body, service, deadline, cancellation or Cancellation(), allowance))
     return CompletionAnswer(
         **about(service, ID),
         choices=[CompletionChoice(**_choice(choice)) for choice in completion.choices],
@@ -61,14 +75,18 @@ def complete(
 
 
 def stream(
-    body: CompletionBody, service: TextService, deadline: float | None, cancellation: Cancellation
+    body: CompletionBody,
+    service: TextService,
+    deadline: float | None,
+    cancellation: Cancellation,
+    allowance: Allowance,
 ) -> Iterator[str]:
     """Answer a body chunk by chunk, each as JSON.
 
     Raises:
         ServiceError: the request cannot be answered, or not to its end; the message says why.
     """
-    pieces = service.stream(_request(body, service, deadline, cancellation))
+    pieces = service.stream(_request(body, service, deadline, cancellation, allowance))
     beginning = about(service, ID)
     # Clients expect every chunk to have the field when they asked for usage, and none when they did not.
     hidden = None if wants_usage(body) else {"usage"}
@@ -80,13 +98,30 @@ def stream(
 
 
 def _request(
-    body: CompletionBody, service: TextService, deadline: float | None, cancellation: Cancellation
+    body: CompletionBody,
+    service: TextService,
+    deadline: float | None,
+    cancellation: Cancellation,
+    allowance: Allowance,
 ) -> TextRequest:
     check_model(body.model, service)
     check_stream_options(body)
+    n = given_or(body.n, 1)
+    best_of = given_or(body.best_of, n)
+    if best_of < n:
+        raise InvalidRequestError(
+            f"`best_of` must be at least `n`, of which it is a choice; given: {best_of} and {n}.", param="best_of"
+        )
+    if best_of > n and body.stream:
+        raise InvalidRequestError(
+            f"`best_of` must not exceed `n` with `stream`: the best are known only at the end; given: {best_of} "
+            f"and {n}.",
+            param="best_of",
+        )
     return TextRequest(
         prompts=_prompts(body.prompt),
-        n=given_or(body.n, 1),
+        n=n,
+        best_of=best_of if best_of > n else None,
         max_tokens=given_or(body.max_tokens, 16),
         sampling=sampling_of(body),
         seed=body.seed,
@@ -95,6 +130,7 @@ def _request(
         echo=bool(body.echo),
         deadline=deadline,
         cancellation=cancellation,
+        allowance=allowance,
     )
 
 

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 from fastapi import Depends, Request
 
+from handler.allowance import UNLIMITED, Allowance
 from handler.api.validation import printable
 from handler.batches import Batches
 from handler.cancellation import Cancellation
 from handler.deadline import deadline_of
-from handler.errors import UnknownModelError
+from handler.errors import NotForLimitedKeysError, UnknownModelError
 from handler.files import Files
 from handler.service import TextService
 from handler.timing import current_timing
@@ -38,6 +39,24 @@ def _cancellation(request: Request) -> Cancellation:
 
 
 ClientGone = Annotated[Cancellation, Depends(_cancellation)]
+
+
+def _allowance(request: Request) -> Allowance:
+    allowance: Allowance = getattr(request.state, "allowance", UNLIMITED)
+    return allowance
+
+
+Tokens = Annotated[Allowance, Depends(_allowance)]
+
+
+def refuse_limited_keys(allowance: Tokens) -> None:
+    """Let nobody who is counted start what is worked on elsewhere, where nobody counts.
+
+    Raises:
+        NotForLimitedKeysError: the key has a limit of tokens a day.
+    """
+    if allowance is not UNLIMITED:
+        raise NotForLimitedKeysError("A key with a limit of tokens a day cannot start batches or jobs.")
 
 
 async def _asked_for(request: Request) -> str | None:

@@ -69,7 +69,6 @@ def install_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def on_http_error(request: Request, error: HTTPException) -> JSONResponse:
         message = {
-            400: "The body could not be read as JSON.",
             404: f"There is nothing at {request.method} {request.url.path}.",
             405: f"{request.url.path} does not answer {request.method}.",
         }.get(error.status_code, str(error.detail))

@@ -18,9 +18,10 @@ from handler.api.errors import body_of
 from handler.cancellation import Cancellation
 from handler.errors import CancelledRequestError
 
-# For the API's description.
+# For the API's description, as OpenAPI has it from version 3.2 on.
+_EVENT = {"type": "object", "properties": {"data": {"type": "string"}}, "required": ["data"]}
 EVENT_STREAM: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "description": "The answer."}
+    200: {"content": {"text/event-stream": {"itemSchema": _EVENT}}, "description": "The answer."}
 }
 
 

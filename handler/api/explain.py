@@ -3,17 +3,19 @@
 import math
 from typing import Annotated
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
+from handler.api.answers import written
 from handler.api.completion_schemas import Several, TokenId, must_be
-from handler.api.dependencies import Deadline, Service, check_model
+from handler.api.dependencies import ClientGone, Deadline, Service, Tokens, check_model
+from handler.api.json_body import JsonRoute
 from handler.api.validation import StrictBody
 from handler.errors import ContextLengthExceededError, InvalidRequestError
 from handler.explaining import Position, explain
 from handler.service import TextService
 
-router = APIRouter(tags=["insight"])
+router = APIRouter(tags=["insight"], route_class=JsonRoute)
 
 # The model reads the prompt once for each of its tokens, so the work grows with the square of its length: these are
 # 16,384 tokens, which take a small GPT-2 seven seconds on two processors.
@@ -67,8 +69,10 @@ class Explanation(BaseModel):
     continuation: list[ExplainedToken]
 
 
-@router.post("/v1/explain")
-def explain_continuation(body: ExplainBody, service: Service, deadline: Deadline) -> Explanation:
+@router.post("/v1/explain", response_model=Explanation)
+def explain_continuation(
+    body: ExplainBody, service: Service, deadline: Deadline, client_gone: ClientGone, tokens: Tokens
+) -> Response:
     """Explain a continuation, token by token."""
     check_model(body.model, service)
     prompt = service.encode_text(body.prompt, "prompt")
@@ -89,13 +93,17 @@ def explain_continuation(body: ExplainBody, service: Service, deadline: Deadline
         prompt,
         continuation,
         service.end_of_text,
-        lambda texts: service.score(texts, top=body.top, deadline=deadline, param="prompt"),
+        lambda texts: service.score(
+            texts, top=body.top, deadline=deadline, cancellation=client_gone, allowance=tokens, param="prompt"
+        ),
     )
-    return Explanation(
-        model=service.model.name,
-        system_fingerprint=service.fingerprint,
-        prompt=[Token(id=token, text=service.token_text(token)) for token in prompt],
-        continuation=[_explained(position, service) for position in positions],
+    return written(
+        Explanation(
+            model=service.model.name,
+            system_fingerprint=service.fingerprint,
+            prompt=[Token(id=token, text=service.token_text(token)) for token in prompt],
+            continuation=[_explained(position, service) for position in positions],
+        )
     )
 
 

@@ -24,6 +24,9 @@ REDIRECT_SECONDS = 300
 # A page of a list holds no more, whatever is asked for: each file's description is an object to read.
 LARGEST_PAGE = 100
 
+# The last id of the page before.
+After = Annotated[str | None, Query(pattern=r"^[0-9A-Za-z_-]{1,80}$")]
+
 _EXPIRY = {"anchor": "expires_after[anchor]", "seconds": "expires_after[seconds]"}
 _SHORTEST_LIFE, _LONGEST_LIFE = 3600, 30 * 24 * 3600
 
@@ -90,7 +93,7 @@ async def create_file(request: Request, files: KeptFiles) -> FileObject:
 @router.get("/v1/files")
 def list_files(
     files: KeptFiles,
-    after: str | None = None,
+    after: After = None,
     limit: Annotated[int, Query(ge=1, le=10_000)] = LARGEST_PAGE,
     order: Literal["asc", "desc"] = "desc",
     purpose: Purpose | None = None,

@@ -9,13 +9,14 @@ from typing import Annotated
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
-from handler.api.dependencies import ClientGone, Deadline, Service
+from handler.api.dependencies import ClientGone, Deadline, Service, Tokens
+from handler.api.json_body import JsonRoute
 from handler.api.validation import StrictBody
 from handler.completion import TextRequest
 from handler.errors import InvalidRequestError
 from handler.inference.protocol import SamplingParams
 
-router = APIRouter(tags=["generate_text"])
+router = APIRouter(tags=["generate_text"], route_class=JsonRoute)
 
 
 class GenerateTextBody(StrictBody):
@@ -39,7 +40,13 @@ class GeneratedText(BaseModel):
 
 @router.post("/generate_text")
 def generate_text(
-    body: GenerateTextBody, service: Service, deadline: Deadline, client_gone: ClientGone, response: Response
+    body: GenerateTextBody,
+    service: Service,
+    deadline: Deadline,
+    client_gone: ClientGone,
+    tokens: Tokens,
+    *,
+    response: Response,
 ) -> list[GeneratedText]:
     """Continue the prompt up to `max_length` tokens; the header `x-cut-by: deadline` says that time was up before."""
     if body.num_return_sequences > 1 and not body.do_sample:
@@ -66,6 +73,7 @@ def generate_text(
             seed=body.seed,
             deadline=deadline,
             cancellation=client_gone,
+            allowance=tokens,
         )
     )
     if any(choice.finish_reason == "deadline" for choice in completion.choices):

@@ -8,12 +8,13 @@ from fastapi import APIRouter, Depends, Header, Request, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from handler.api.completion_schemas import CompletionBody
-from handler.api.dependencies import KeptFiles
+from handler.api.dependencies import KeptFiles, refuse_limited_keys
+from handler.api.json_body import JsonRoute
 from handler.errors import InvalidRequestError
 from handler.files import new_id
 from handler.jobs import Job, JobRequest, Jobs
 
-router = APIRouter(tags=["jobs"])
+router = APIRouter(tags=["jobs"], route_class=JsonRoute)
 
 PREFERENCE = "respond-async"
 
@@ -45,7 +46,7 @@ class RespondAsyncMiddleware:
         await self._app(scope, receive, send)
 
 
-@router.post(_ASYNC_PATH, status_code=202, include_in_schema=False)
+@router.post(_ASYNC_PATH, status_code=202, include_in_schema=False, dependencies=[Depends(refuse_limited_keys)])
 def create_job(
     body: CompletionBody,
     request: Request,

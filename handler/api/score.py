@@ -3,24 +3,26 @@
 import math
 from typing import Annotated, Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
-from handler.api.completion_schemas import Several, TokenId, must_be
-from handler.api.dependencies import Deadline, Service, check_model
+from handler.api.answers import written
+from handler.api.completion_schemas import Several, TokenId, TokenIds, must_be
+from handler.api.dependencies import ClientGone, Deadline, Service, Tokens, check_model
+from handler.api.json_body import JsonRoute
 from handler.api.validation import StrictBody
 from handler.errors import InvalidRequestError
 from handler.inference.protocol import TokenLogprobs
 from handler.service import TextService
 
-router = APIRouter(tags=["insight"])
+router = APIRouter(tags=["insight"], route_class=JsonRoute)
 
 
 class ScoreBody(StrictBody):
     """The request."""
 
     input: Annotated[
-        str | Several[str] | Several[TokenId] | Several[list[TokenId]],
+        str | Several[str] | Several[TokenId] | Several[TokenIds],
         must_be("a string, a list of strings, a list of token ids or a list of such lists, and not an empty list"),
     ] = Field(description="Text or token ids, or a list of either; none of them empty.")
     model: str | None = Field(None, description="The name of the model served here.")
@@ -62,8 +64,8 @@ class ScoreAnswer(BaseModel):
     usage: ScoreUsage
 
 
-@router.post("/v1/score")
-def score(body: ScoreBody, service: Service, deadline: Deadline) -> ScoreAnswer:
+@router.post("/v1/score", response_model=ScoreAnswer)
+def score(body: ScoreBody, service: Service, deadline: Deadline, client_gone: ClientGone, tokens: Tokens) -> Response:
     """Score texts."""
     check_model(body.model, service)
     given = _texts(body.input)
@@ -73,13 +75,17 @@ def score(body: ScoreBody, service: Service, deadline: Deadline) -> ScoreAnswer:
         if not text:
             raise InvalidRequestError(f"`input[{index}]` must not be empty; given: no tokens.", param="input")
     documents = [(service.end_of_text, *text) for text in texts]
-    scores = service.score(documents, top=0, deadline=deadline, param="input")
+    scores = service.score(
+        documents, top=0, deadline=deadline, cancellation=client_gone, allowance=tokens, param="input"
+    )
     count = sum(map(len, texts))
-    return ScoreAnswer(
-        model=service.model.name,
-        system_fingerprint=service.fingerprint,
-        data=[_scored(index, text, bool(body.tokens), service) for index, text in enumerate(scores)],
-        usage=ScoreUsage(prompt_tokens=count, total_tokens=count),
+    return written(
+        ScoreAnswer(
+            model=service.model.name,
+            system_fingerprint=service.fingerprint,
+            data=[_scored(index, text, bool(body.tokens), service) for index, text in enumerate(scores)],
+            usage=ScoreUsage(prompt_tokens=count, total_tokens=count),
+        )
     )
 
 

@@ -2,14 +2,16 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
-from handler.api.completion_schemas import TokenId
+from handler.api.answers import written
+from handler.api.completion_schemas import TokenIds
 from handler.api.dependencies import Service, check_model
+from handler.api.json_body import JsonRoute
 from handler.api.validation import StrictBody
 
-router = APIRouter(tags=["tokens"])
+router = APIRouter(tags=["tokens"], route_class=JsonRoute)
 
 
 class TokenizeBody(StrictBody):
@@ -30,7 +32,7 @@ class Tokenized(BaseModel):
 class DetokenizeBody(StrictBody):
     """The request."""
 
-    tokens: Annotated[list[TokenId], Field(description="Token ids.")]
+    tokens: Annotated[TokenIds, Field(description="Token ids.")]
     model: str | None = Field(None, description="The name of the model served here.")
 
 
@@ -40,12 +42,13 @@ class Detokenized(BaseModel):
     text: str = Field(description="Bytes that are no character become U+FFFD.")
 
 
-@router.post("/tokenize")
-def tokenize(body: TokenizeBody, service: Service) -> Tokenized:
+@router.post("/tokenize", response_model=Tokenized)
+def tokenize(body: TokenizeBody, service: Service) -> Response:
     """Cut a text into tokens."""
     check_model(body.model, service)
     tokens = service.encode_text(body.text, "text")
-    return Tokenized(count=len(tokens), tokens=list(tokens), texts=[service.token_text(token) for token in tokens])
+    texts = [service.token_text(token) for token in tokens]
+    return written(Tokenized(count=len(tokens), tokens=list(tokens), texts=texts))
 
 
 @router.post("/detokenize")

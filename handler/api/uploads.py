@@ -8,11 +8,12 @@ from starlette.concurrency import run_in_threadpool
 
 from handler.api.dependencies import KeptFiles
 from handler.api.forms import read_form
+from handler.api.json_body import JsonRoute
 from handler.api.validation import StrictBody
 from handler.batches import LARGEST_INPUT
 from handler.uploads import Upload, UploadPart, Uploads
 
-router = APIRouter(tags=["uploads"])
+router = APIRouter(tags=["uploads"], route_class=JsonRoute)
 
 MOST_PARTS = 1000
 

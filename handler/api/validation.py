@@ -5,13 +5,16 @@ What was given is described, not repeated, wherever it could be somebody's text.
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from handler.errors import InvalidRequestError
+from handler.errors import InvalidRequestError, UnsupportedParameterError
 
 _Body = TypeVar("_Body", bound="StrictBody")
+
+# The type of the errors of `unsupported.py`.
+UNSUPPORTED: Final = "unsupported"
 
 _LONGEST_NAME = 64
 
@@ -40,8 +43,6 @@ def invalid_request(errors: Sequence[Mapping[str, Any]]) -> InvalidRequestError:
     path = [part for part in first["loc"] if part != "body"]
     if len(path) > 1 and path[0] in ("query", "path"):
         del path[0]
-    if first["type"] == "json_invalid":
-        return InvalidRequestError(f"The body is not valid JSON: {first['ctx']['error']}, at character {path[0]}.")
     if not path and first["type"] == "string_unicode":
         return InvalidRequestError("The name of a field is not valid Unicode.")
     if not path:
@@ -54,6 +55,8 @@ def invalid_request(errors: Sequence[Mapping[str, Any]]) -> InvalidRequestError:
     where = name + "".join(f"[{printable(part)}]" for part in path[1:] if part != "[key]")
     if first["type"] == "extra_forbidden":
         return InvalidRequestError(f"Unknown field: `{where}`.", param=name)
+    if first["type"] == UNSUPPORTED:
+        return UnsupportedParameterError(f"`{where}` is not supported: {first['msg']}.", param=name)
     if first["type"] == "missing":
         return InvalidRequestError(f"`{where}` is required.", param=name)
     message = first["msg"][0].lower() + first["msg"][1:]

@@ -133,6 +133,8 @@ def parse_message(text: str) -> CompletionBody:
         raise InvalidRequestError(
             f"A message that begins with {{ must be valid JSON: {error.msg}, at character {error.pos}."
         ) from error
+    except ValueError as error:  # thousands of digits, which Python makes no integer of
+        raise InvalidRequestError("The message holds a number of too many digits.") from error
     except RecursionError as error:
         raise InvalidRequestError("The message is nested too deeply.") from error
     return parse_body(CompletionBody, fields)

@@ -109,13 +109,13 @@ class Choice:
         """Draw the next token from the logits (V,) after the last one."""
         request, step = self.request, len(self.output)
         token = choose(logits, self.sampling, self.history, sample=self.sample, step=step)
+        scores = None if request.logprobs is None else logprobs_of(logits, token, request.logprobs)
         if token in request.stop_tokens:
-            self.finish("stop")
+            self.finish("stop", scores)
             return
         self.history.add(token)
         self.drafter.add(token)
         self.output.append(token)
-        scores = None if request.logprobs is None else logprobs_of(logits, token, request.logprobs)
         self.events.put(TokenGenerated(self.index, token, scores))
         if step + 1 == request.max_tokens:
             self.finish("length")
@@ -138,7 +138,7 @@ class Choice:
         if draft:
             self.drafter.checked(len(draft), accepted)
 
-    def finish(self, reason: FinishReason) -> None:
+    def finish(self, reason: FinishReason, end: TokenLogprobs | None = None) -> None:
         """Mark as complete and tell whoever iterates."""
         self.finished = True
-        self.events.put(ChoiceFinished(self.index, reason))
+        self.events.put(ChoiceFinished(self.index, reason, end))

@@ -105,10 +105,14 @@ class TokenGenerated:
 
 @dataclass(frozen=True, slots=True)
 class ChoiceFinished:
-    """A choice is complete: "stop" at a stop token, "length" at max_tokens, "deadline" when time was up."""
+    """A choice is complete: "stop" at a stop token, "length" at max_tokens, "deadline" when time was up.
+
+    `end` is the stop token, where log-probabilities are reported.
+    """
 
     choice: int
     reason: FinishReason
+    end: TokenLogprobs | None = None
 
 
 Event: TypeAlias = PromptScored | TokenGenerated | ChoiceFinished

@@ -17,6 +17,7 @@ class TextAssembler:
 
     Attributes:
         stopped: whether a stop string was met; what is pushed afterwards is ignored.
+        characters: how many the tokens have made so far, wanted or not.
         kept_tokens: how many of the tokens lie in the text handed out, at least with their first character.
         offsets: for each token where it begins in the text, in characters. A token that begins inside a character has
             the offset of that character.
@@ -26,7 +27,7 @@ class TextAssembler:
         self._tokenizer = tokenizer
         self._stop = [string for string in stop if string]
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self._decoded = 0  # characters that the tokens have made so far, wanted or not
+        self.characters = 0
         self._given = 0  # characters that were handed out
         self._held = ""  # characters that may be the beginning of a stop string
         self.stopped = False
@@ -42,7 +43,7 @@ class TextAssembler:
         # now, complete or not.
         text = self._decoder.decode(data[:1])
         incomplete = bool(self._decoder.getstate()[0])
-        self.offsets.append(self._decoded + (len(text) + incomplete - 1 if data else 0))
+        self.offsets.append(self.characters + (len(text) + incomplete - 1 if data else 0))
         return self._accept(text + self._decoder.decode(data[1:]))
 
     def finish(self) -> str:
@@ -58,7 +59,7 @@ class TextAssembler:
 
     def _accept(self, text: str) -> str:
         """Append whole characters and return what is certain of all that is at hand."""
-        self._decoded += len(text)
+        self.characters += len(text)
         text = self._held + text
         matches = [(start + len(stop), start) for stop in self._stop if (start := text.find(stop)) >= 0]
         if matches:

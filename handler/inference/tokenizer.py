@@ -5,14 +5,23 @@ characters (Radford et al. 2019, https://github.com/openai/gpt-2/blob/master/src
 may be spread over several tokens, so tokens have bytes, and only runs of them have text.
 """
 
+import os
 from collections.abc import Collection, Iterable
 from typing import Final
 
 import tokenizers
 
-from handler.errors import CorruptModelError, InvalidRequestError, UnsupportedModelError
+from handler.errors import ContextLengthExceededError, CorruptModelError, InvalidRequestError, UnsupportedModelError
 
 END_OF_TEXT: Final = "<|endoftext|>"
+
+# No context is as long. To list more, or to free what the library notes of so many, takes milliseconds in which no
+# other thread can run.
+MOST_TOKENS: Final = 32_768
+MOST_BYTES: Final = 8 * MOST_TOKENS
+
+# The library would start a thread for each processor, for one text at a time; they are the engine's.
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 
 def _byte_alphabet() -> dict[str, int]:
@@ -65,16 +74,27 @@ class Tokenizer:
 
         Raises:
             InvalidRequestError: the text has half of a surrogate pair, so it is not Unicode text.
+            ContextLengthExceededError: it is longer than any context.
         """
         try:
-            text.encode()
+            size = len(text.encode())
         except UnicodeEncodeError as error:
             raise InvalidRequestError(
                 f"`{param}` must be valid Unicode; given: the lone surrogate U+{ord(text[error.start]):04X} "
                 f"at position {error.start}.",
                 param=param,
             ) from error
-        return self._tokenizer.encode(text, add_special_tokens=False).ids
+        if size > MOST_BYTES:
+            raise ContextLengthExceededError(
+                f"`{param}` may have at most {MOST_BYTES} bytes; given: {size}.", param=param
+            )
+        # Encoding one text by itself would hold Python's lock all the while: seconds, for a megabyte.
+        [encoding] = self._tokenizer.encode_batch_fast([text], add_special_tokens=False)
+        if len(encoding) > MOST_TOKENS:
+            raise ContextLengthExceededError(
+                f"`{param}` may have at most {MOST_TOKENS} tokens; given: {len(encoding)}.", param=param
+            )
+        return encoding.ids
 
     def token_bytes(self, token: int) -> bytes:
         """The bytes of a token; none for an id that the model has but the vocabulary has not."""

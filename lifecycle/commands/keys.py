@@ -17,9 +17,15 @@ app = typer.Typer(help="Hand out API keys, and take them back.", no_args_is_help
 
 
 @app.command()
-def create(label: Annotated[str, Argument(help="Whose key it is, or what for.")], *, table: TableName) -> None:
+def create(
+    label: Annotated[str, Argument(help="Whose key it is, or what for.")],
+    *,
+    table: TableName,
+    requests_per_minute: Annotated[int | None, Option(help="Requests it may make in a minute; any number.")] = None,
+    tokens_per_day: Annotated[int | None, Option(help="Tokens it may use in a day (UTC); any number.")] = None,
+) -> None:
     """Make a key and print it: this once, for only its hash is stored."""
-    key, stored = _keys(table).create(label)
+    key, stored = _keys(table).create(label, requests_per_minute=requests_per_minute, tokens_per_day=tokens_per_day)
     Console(stderr=True).print(
         f"key {stored.key_id} for {label}; it cannot be shown again", markup=False, soft_wrap=True
     )
@@ -29,9 +35,10 @@ def create(label: Annotated[str, Argument(help="Whose key it is, or what for.")]
 @app.command("list")
 def list_(*, table: TableName) -> None:
     """List the keys by their ids; the keys themselves are known to nobody."""
-    rows = Table("id", "label", "created", "revoked")
+    rows = Table("id", "label", "created", "revoked", "requests/min", "tokens/day")
     for key in _keys(table).list():
-        rows.add_row(key.key_id, escape(key.label), key.created_at, key.revoked_at or "")
+        limits = [str(limit or "") for limit in (key.requests_per_minute, key.tokens_per_day)]
+        rows.add_row(key.key_id, escape(key.label), key.created_at, key.revoked_at or "", *limits)
     Console().print(rows if rows.row_count else f"{escape(table)} holds no key")
 
 

@@ -10,7 +10,6 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.chromium import NoBrowserError, chromium
-from tests.contract.test_openai_client import address  # noqa: F401 - a server with the demo model that checks keys
 
 Visit: TypeAlias = Callable[..., Page]
 
@@ -27,6 +26,13 @@ def browser() -> Iterator[Browser]:
             yield browser
     except NoBrowserError as error:
         pytest.exit(str(error), returncode=1)
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    """The page of a server that checks API keys, with the demo model."""
+    with demo_server() as address:
+        yield f"{address}/"
 
 
 @pytest.fixture

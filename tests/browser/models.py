@@ -5,10 +5,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from tests.contract.test_uvicorn import served
 from tests.fake_engine import FakeEngine
 from tests.models import tiny_tokenizer
 from tests.services import END_OF_TEXT, VOCABULARY, make_settings, running_app
+from tests.serving import served
 
 TOKENIZER = tiny_tokenizer(VOCABULARY)
 

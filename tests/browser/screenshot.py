@@ -7,7 +7,7 @@ from playwright.sync_api import expect
 
 from lifecycle.readme import ROOT
 from tests.browser.chromium import chromium
-from tests.functional.test_serve import serving
+from tests.serving import serving
 
 PICTURE = ROOT / "docs" / "playground.png"
 

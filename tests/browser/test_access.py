@@ -25,7 +25,7 @@ HOSTILE = (
 @pytest.fixture
 def page(visit: Visit, address: str) -> Page:
     """The playground of a server that checks keys, with its key in use."""
-    page = visit(address.removesuffix("v1"))
+    page = visit(address)
     use_key(page, LOCAL_KEY)
     return page
 
@@ -36,7 +36,7 @@ def use_key(page: Page, key: str) -> None:
 
 
 def test_who_has_no_key_or_a_wrong_one_is_asked_for_it(visit: Visit, address: str) -> None:
-    page = visit(address.removesuffix("v1"))
+    page = visit(address)
     expect(page.get_by_role("alert")).to_have_text("An API key is required: send it as `Authorization: Bearer KEY`.")
     expect(page.get_by_label("Key", exact=True)).to_be_focused()
     use_key(page, "sk-wrong")

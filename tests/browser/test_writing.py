@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 from handler.errors import EngineError
 from tests.browser.conftest import Visit
 from tests.browser.models import model_saying, serving, tokens_of
-from tests.contract.test_uvicorn import PATIENCE, wait_until
+from tests.serving import PATIENCE, wait_until
 
 pytestmark = pytest.mark.browser
 

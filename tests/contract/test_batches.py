@@ -10,7 +10,7 @@ from openai import OpenAI
 from openai.types import Batch
 
 from lifecycle.local.cloud import LOCAL_KEY
-from tests.contract.server import demo_server
+from tests.serving import demo_server
 
 
 @pytest.fixture(scope="module")

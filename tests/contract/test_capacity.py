@@ -11,10 +11,10 @@ from anyio import to_thread
 from starlette.types import Receive, Scope, Send
 
 from handler.api.capacity import CapacityMiddleware
-from tests.contract.test_uvicorn import PATIENCE, served
 from tests.exchanges import Exchange
 from tests.fake_engine import FakeEngine
 from tests.services import VOCABULARY, make_settings, running_app
+from tests.serving import PATIENCE, served
 
 PLACES, CONNECTIONS = 4, 40
 

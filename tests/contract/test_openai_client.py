@@ -4,19 +4,30 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
+import boto3
 import openai
 import pytest
 from openai import OpenAI
+from rich.console import Console
 
 from handler.inference.library import PATH
-from lifecycle.local.cloud import LOCAL_KEY
-from tests.contract.server import demo_server
+from lifecycle.keys import KeyRegistry
+from lifecycle.local.cloud import LOCAL_KEY, TABLE, Cloud, embedded_cloud
+from lifecycle.local.models import publish_source
+from tests.serving import server
 
 
 @pytest.fixture(scope="module")
-def address() -> Iterator[str]:
+def cloud() -> Iterator[Cloud]:
+    with embedded_cloud() as cloud:
+        yield cloud
+
+
+@pytest.fixture(scope="module")
+def address(cloud: Cloud) -> Iterator[str]:
     """A server that checks API keys, with the demo model."""
-    with demo_server() as address:
+    model = publish_source("demo", cloud.store, Console(quiet=True))
+    with server(cloud, model) as address:
         yield f"{address}/v1"
 
 
@@ -66,6 +77,16 @@ def test_every_parameter_the_engine_supports(client: OpenAI) -> None:
     assert first == texts()
     assert len(first) == 4
     assert not any("\n" in text or "." in text for text in first)
+
+
+def test_the_best_of_some_candidates(client: OpenAI) -> None:
+    fields: dict[str, Any] = {"model": "demo", "prompt": "Once upon a time", "max_tokens": 8, "seed": 7}
+    best = client.completions.create(**fields, n=2, best_of=5)
+    every = client.completions.create(**fields, n=5)
+
+    assert len(best.choices) == 2
+    assert {choice.text for choice in best.choices} < {choice.text for choice in every.choices}
+    assert best.usage == every.usage
 
 
 def test_a_stream_brings_the_text_in_pieces(client: OpenAI) -> None:
@@ -135,7 +156,7 @@ def test_echo_and_logprobs_score_a_text(client: OpenAI) -> None:
     ("fields", "error", "code", "message"),
     [
         ({"max_tokens": 1000}, openai.BadRequestError, "context_length_exceeded", "at most 256 tokens"),
-        ({"suffix": "b"}, openai.BadRequestError, "invalid_value", "Unknown field: `suffix`."),
+        ({"suffix": "b"}, openai.BadRequestError, "unsupported_parameter", "`suffix` is not supported: the model con"),
         ({"model": "gpt-5"}, openai.NotFoundError, "model_not_found", "'demo' is served here"),
     ],
 )
@@ -152,3 +173,15 @@ def test_a_stranger_is_refused(address: str) -> None:
         with pytest.raises(openai.AuthenticationError) as refused:
             stranger.models.list()
         assert refused.value.code == "invalid_api_key"
+
+
+def test_a_limited_key_is_told_when_its_tokens_are_used(cloud: Cloud, address: str) -> None:
+    table = boto3.client("dynamodb", endpoint_url=cloud.endpoint)
+    key, _ = KeyRegistry(TABLE, table).create("ada", tokens_per_day=20)
+    fields: dict[str, Any] = {"model": "demo", "prompt": "Once upon a time"}
+    with OpenAI(base_url=address, api_key=key, max_retries=0) as client:
+        assert client.completions.create(**fields, max_tokens=5).usage is not None
+        with pytest.raises(openai.RateLimitError) as refused:
+            client.completions.create(**fields, max_tokens=15)
+    assert refused.value.code == "tokens_per_day_exceeded"
+    assert 0 < int(refused.value.response.headers["retry-after"]) <= 86_400

@@ -14,7 +14,7 @@ import pytest
 from openai import OpenAI
 
 from lifecycle.local.cloud import LOCAL_KEY
-from tests.contract.server import demo_server, wait_until_ready
+from tests.serving import demo_server, wait_until_ready
 
 CHAT: list[Any] = [{"role": "user", "content": "Who are you?"}]
 
@@ -31,7 +31,7 @@ class Deployment:
 def deployment() -> Iterator[Deployment]:
     """The one that is named, or one of our own."""
     if url := os.environ.get("SMOKE_URL"):
-        wait_until_ready(url.rstrip("/"))  # it may have to start
+        wait_until_ready(f"{url.rstrip('/')}/readyz")  # it may have to start
         yield Deployment(url.rstrip("/"), os.environ["SMOKE_KEY"])
         return
     with demo_server() as address:

@@ -3,9 +3,9 @@
 import openai
 import pytest
 
-from tests.contract.test_uvicorn import Way, both_ways, served
 from tests.issuers import AUDIENCE, running_issuer
 from tests.services import make_settings, running_app
+from tests.serving import Way, both_ways, served
 
 
 @both_ways

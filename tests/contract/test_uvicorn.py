@@ -4,73 +4,15 @@ through a function URL and our own runtime, as on Lambda.
 
 import io
 import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 
 import openai
 import pytest
-import uvicorn
-from fastapi import FastAPI
-from openai import OpenAI
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from handler.errors import EngineError
-from lifecycle.local.function_url import FunctionUrl
-from lifecycle.local.invoke import free_port
 from tests.fake_engine import FakeEngine, continuation
 from tests.models import tiny_tokenizer
-from tests.runtimes import running
 from tests.services import VOCABULARY, running_app
-
-PATIENCE = 30.0  # how long a failing test takes
-
-
-@contextmanager
-def served(app: ASGIApp) -> Iterator[OpenAI]:
-    """The application under uvicorn, in a thread; yields a client of it."""
-    server = uvicorn.Server(uvicorn.Config(app, port=free_port(), log_level="warning"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    try:
-        wait_until(lambda: server.started)
-        address = f"http://127.0.0.1:{server.config.port}/v1"
-        with OpenAI(base_url=address, api_key="any", max_retries=0) as client:
-            yield client
-    finally:
-        server.should_exit = True
-        thread.join()
-
-
-class OnLambda:
-    """An application behind a function URL, in our own runtime."""
-
-    def __init__(self, app: FastAPI) -> None:
-        self._app = app
-        self._url: ASGIApp = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            await self._url(scope, receive, send)
-            return
-        await receive()
-        async with running(self._app) as api:
-            self._url = FunctionUrl(api)
-            await send({"type": "lifespan.startup.complete"})
-            await receive()
-        await send({"type": "lifespan.shutdown.complete"})
-
-
-Way = Callable[[FastAPI], ASGIApp]
-
-both_ways = pytest.mark.parametrize("way", [lambda app: app, OnLambda], ids=["uvicorn", "function-url"])
-
-
-def wait_until(happened: Callable[[], object]) -> None:
-    end = time.monotonic() + PATIENCE
-    while not happened():
-        assert time.monotonic() < end
-        time.sleep(0.005)
+from tests.serving import PATIENCE, Way, both_ways, served, wait_until
 
 
 @pytest.fixture

@@ -30,11 +30,11 @@ from handler.stages import ColdStart
 from lifecycle.promoting import promote
 from lifecycle.store import WritableStore
 from lifecycle.watching import Watch
-from tests.contract.test_uvicorn import served, wait_until
 from tests.fake_engine import FakeEngine
 from tests.manifests import put_version
 from tests.models import tiny_tokenizer
 from tests.services import VOCABULARY, make_settings
+from tests.serving import served, wait_until
 
 FOREVER = 1_000_000
 AT_ONCE = 1e-9  # seconds: every request has the alias looked at

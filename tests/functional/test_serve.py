@@ -1,45 +1,16 @@
 """`make run` and `make run-stream` serve what they are asked for, or say what instead, and leave nothing behind."""
 
 import json
-import os
-import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from urllib.request import Request, urlopen
 
 import pytest
 
-from lifecycle.local.invoke import free_port
 from tests.checkpoints import old_style
-
-
-@contextmanager
-def serving(model: str, folder: Path, command: str = "serve", **environment: str) -> Iterator[tuple[str, list[str]]]:
-    """Run the server in a folder; yields its address and what it says until it serves."""
-    port = free_port()
-    arguments = [sys.executable, "-m", "lifecycle.local", command, "--model", model, "--port", str(port)]
-    process = subprocess.Popen(
-        arguments, cwd=folder, env={**os.environ, **environment}, stderr=subprocess.PIPE, text=True
-    )
-    assert process.stderr is not None
-    lines = []
-    try:
-        for line in process.stderr:
-            lines.append(line.rstrip())
-            if "curl" in line:
-                break
-        yield f"http://127.0.0.1:{port}", lines
-    finally:
-        process.send_signal(signal.SIGINT)
-        _, rest = process.communicate(timeout=30)  # until every process it started has closed its end
-        assert process.returncode == 0, rest
-        assert "Traceback" not in rest
-        with socket.socket() as probe:  # nobody listens there any more
-            assert probe.connect_ex(("127.0.0.1", port)) != 0
+from tests.serving import serving
 
 
 def generate(address: str) -> str:

@@ -144,10 +144,15 @@ def test_api_may_do_this_and_nothing_more(stack: Stack, role: str, log: str) -> 
     if role not in stack.template["Resources"]:
         assert (role, stack.parameters["Streaming"]) == ("StreamRole", "none")
         return
-    may_look_keys_up = allow("dynamodb:GetItem", {"Fn::GetAtt": ["KeysTable", "Arn"]})
+    keys = {"Fn::GetAtt": ["KeysTable", "Arn"]}
+    counts = {"ForAllValues:StringEquals": {"dynamodb:Attributes": ["key_hash", "used", "expires_at"]}}
+    may_look_keys_up_and_count = [
+        allow("dynamodb:GetItem", keys),
+        {**allow("dynamodb:UpdateItem", keys), "Condition": counts},
+    ]
     assert list(statements(stack, role)) == [
         *READ_THE_MODEL,
-        *([may_look_keys_up] if stack.parameters["AuthMode"] == "api-key" else []),
+        *(may_look_keys_up_and_count if stack.parameters["AuthMode"] == "api-key" else []),
         allow(["s3:GetObject", "s3:PutObject", "s3:DeleteObject"], results("files")),
         allow(["s3:GetObject", "s3:PutObject"], results("uploads")),
         allow(["s3:GetObject", "s3:PutObject"], [results("batches/created"), results("batches/states")]),

@@ -39,7 +39,9 @@ def test_a_prompt_is_continued(service: TextService) -> None:
     completion = service.complete(TextRequest(["the sea"], max_tokens=5, sampling=GREEDY))
 
     text = TOKENIZER.decode(output(prompt, 5))
-    assert completion == Completion([Choice(0, text, "length", 5, None)], prompt_tokens=len(prompt))
+    assert completion == Completion(
+        [Choice(0, text, "length", 5, None)], prompt_tokens=len(prompt), completion_tokens=5
+    )
 
 
 def test_the_fingerprint_names_version_and_engine(service: TextService) -> None:
@@ -96,7 +98,7 @@ def test_echo_puts_the_prompt_before_text_and_logprobs(service: TextService) -> 
     assert choice.completion_tokens == 2
     assert choice.tokens is not None
     assert len(choice.tokens) == len(prompt) + 2
-    assert choice.tokens[0] == ScoredToken(TOKENIZER.token_text(prompt[0]), 0, None, None)
+    assert choice.tokens[0] == ScoredToken(TOKENIZER.token_text(prompt[0]), 0, None, None, "prompt")
     for token in choice.tokens[1:]:
         assert token.logprob is not None
         assert choice.text[token.offset :].startswith(token.text) or token.text.startswith("bytes:")

@@ -1,6 +1,7 @@
 """Pieces of text, as soon as they are certain, over an engine whose every token is known in advance."""
 
 import threading
+from collections.abc import Sequence
 
 import pytest
 
@@ -10,7 +11,7 @@ from handler.errors import CancelledRequestError, DeadlineExceededError, EngineE
 from handler.inference.protocol import SamplingParams
 from tests.fake_engine import FakeEngine
 from tests.models import tiny_tokenizer
-from tests.services import VOCABULARY, running_service
+from tests.services import END_OF_TEXT, VOCABULARY, running_service
 
 GREEDY = SamplingParams(temperature=0)
 TOKENIZER = tiny_tokenizer(VOCABULARY)
@@ -171,3 +172,20 @@ def test_an_error_of_the_engine_comes_after_what_there_was() -> None:
 def test_no_time_at_all_is_an_error_before_any_piece() -> None:
     with running_service() as service, pytest.raises(DeadlineExceededError):
         next(iter(service.stream(TextRequest(["the sea"], n=2, deadline=0.0, echo=True))))
+
+
+def test_the_end_of_text_is_the_last_of_the_log_probabilities() -> None:
+    written = TOKENIZER.encode("xy")
+
+    def rule(held: Sequence[int], _: int) -> int:
+        return [*written, END_OF_TEXT][len(held) - len(PROMPT)]
+
+    with running_service(FakeEngine(vocabulary_size=VOCABULARY, rule=rule)) as service:
+        request = TextRequest(["the sea"], max_tokens=9, sampling=GREEDY, logprobs=1, echo=True, stop=["yz"])
+        choice = service.complete(request).choices[0]
+
+    assert (choice.text, choice.finish_reason, choice.completion_tokens) == ("the seaxy", "stop", len(written))
+    assert choice.tokens is not None
+    assert [token.part for token in choice.tokens] == ["prompt"] * len(PROMPT) + ["output"] * len(written) + ["end"]
+    end = choice.tokens[-1]
+    assert (end.text, end.offset, end.top) == ("<|endoftext|>", len("the seaxy"), {"<|endoftext|>": end.logprob})

@@ -168,15 +168,18 @@ def test_keys(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str
         AttributeDefinitions=[{"AttributeName": "key_hash", "AttributeType": "S"}],
         BillingMode="PAY_PER_REQUEST",
     )
-    assert lifecycle(monkeypatch, "keys", "create", "alice [laptop]") == 0
+    limits = ("--requests-per-minute", "60", "--tokens-per-day", "123456")
+    assert lifecycle(monkeypatch, "keys", "create", "alice [laptop]", *limits) == 0
     created = capsys.readouterr()
     key = created.out.removesuffix("\n")
-    key_id = KeysTable("api-keys").find(key)
+    found = KeysTable("api-keys").find(key)
+    assert found is not None
+    assert (found.requests_per_minute, found.tokens_per_day) == (60, 123_456)
+    key_id = found.id
     assert created.err == f"key {key_id} for alice [laptop]; it cannot be shown again\n"
 
     assert lifecycle(monkeypatch, "keys", "list") == 0
     listed = capsys.readouterr().out
-    assert key_id is not None
     assert key_id in listed
     assert "alice [laptop]" in listed
     assert key not in listed

@@ -6,7 +6,7 @@ import boto3
 import pytest
 from mypy_boto3_dynamodb import DynamoDBClient
 
-from handler.api.keys import KeysTable
+from handler.api.keys import Key, KeysTable, hash_key
 from handler.errors import InvalidRequestError, KeysUnavailableError
 from lifecycle import keys
 from lifecycle.keys import ApiKey, KeyRegistry
@@ -31,7 +31,7 @@ def test_a_key_opens_until_it_is_revoked(table: DynamoDBClient) -> None:
     registry, service = KeyRegistry(TABLE), KeysTable(TABLE)
     secret, key = registry.create("alice")
     other, _ = registry.create("bob")
-    assert service.find(secret) == key.key_id
+    assert service.find(secret) == Key(key.key_id, hash_key(secret), None, None)
 
     revoked = registry.revoke(key.key_id)
     assert service.find(secret) is None
@@ -91,3 +91,19 @@ def test_a_key_has_a_label(table: DynamoDBClient, label: str) -> None:
 def test_a_table_that_is_missing_is_told(aws: str) -> None:
     with pytest.raises(KeysUnavailableError, match=r"The keys table 'nowhere' cannot be used: .*ResourceNotFound"):
         KeyRegistry("nowhere").list()
+
+
+def test_a_key_has_its_limits_until_the_end(table: DynamoDBClient) -> None:
+    registry = KeyRegistry(TABLE)
+    secret, key = registry.create("alice", requests_per_minute=60, tokens_per_day=100_000)
+    assert (key.requests_per_minute, key.tokens_per_day) == (60, 100_000)
+    assert registry.list() == [key]
+    assert KeysTable(TABLE).find(secret) == Key(key.key_id, hash_key(secret), 60, 100_000)
+    assert registry.revoke(key.key_id).tokens_per_day == 100_000
+
+
+@pytest.mark.parametrize("limit", ["requests_per_minute", "tokens_per_day"])
+def test_a_limit_lets_something_pass(table: DynamoDBClient, limit: str) -> None:
+    with pytest.raises(InvalidRequestError, match=f"{limit} must be at least 1; given: 0") as refused:
+        KeyRegistry(TABLE).create("alice", **{limit: 0})
+    assert refused.value.param == limit

@@ -2,11 +2,14 @@
 
 import json
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
+from openai.types.chat.completion_create_params import CompletionCreateParamsBase
 from starlette.testclient import TestClient
 
+from handler.api.chat_schemas import ChatBody
+from handler.api.unsupported import UnsupportedChatFields
 from tests.exchanges import events_of
 from tests.fake_engine import continuation
 from tests.models import tiny_tokenizer
@@ -101,7 +104,9 @@ def test_a_stream_begins_with_the_role_and_adds_up_to_the_answer(client: TestCli
         ({"messages": []}, "messages", "`messages`: list should have at least 1 item"),
         ({"messages": [{"role": "tool", "content": "x"}]}, "messages", "`messages[0][role]`"),
         ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "messages", "parts of type `text`"),
-        ({"tools": []}, "tools", "Unknown field: `tools`."),
+        ({"colour": 1}, "colour", "Unknown field: `colour`."),
+        ({"suffix": "a"}, "suffix", "Unknown field: `suffix`."),
+        ({"metadata": {"a": 1}}, "metadata", "`metadata[a]`: input should be a valid string; given: 1."),
         ({"top_logprobs": 2}, "top_logprobs", "`top_logprobs` needs `logprobs` to be true."),
         ({"max_tokens": 1, "max_completion_tokens": 1}, "max_tokens", "only one may be given"),
         (
@@ -116,3 +121,88 @@ def test_what_cannot_be_answered_is_told(client: TestClient, fields: dict[str, A
     response = ask(client, **fields)
     assert (response.status_code, response.json()["error"]["param"]) == (400, param)
     assert message in response.json()["error"]["message"]
+
+
+NOTHING_ASKED_FOR = {
+    "tools": [],
+    "tool_choice": "none",
+    "parallel_tool_calls": True,
+    "functions": [],
+    "function_call": "auto",
+    "response_format": {"type": "text"},
+    "modalities": ["text"],
+    "reasoning_effort": "none",
+    "verbosity": "medium",
+    "store": False,
+    "prompt_cache_retention": "in_memory",
+    "service_tier": "auto",
+    "metadata": {"who": "ada"},
+    "prompt_cache_key": "a",
+    "safety_identifier": "b",
+}
+
+
+def test_what_asks_for_nothing_is_let_through(client: TestClient) -> None:
+    sent_back: dict[str, Any] = {
+        "role": "assistant",
+        "content": "No.",
+        "refusal": None,
+        "annotations": [],
+        "audio": None,
+    }
+    messages = [{**sent_back, "tool_calls": None, "function_call": None}, *MESSAGES]
+    plain, more = (ask(client, messages=messages, max_tokens=3, **fields) for fields in ({}, NOTHING_ASKED_FOR))
+    assert plain.json()["choices"] == more.json()["choices"]
+    assert ask(client, **dict.fromkeys(UnsupportedChatFields.model_fields)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "why"),
+    [
+        ("tools", [{"type": "function", "function": {"name": "f"}}], "the model calls no tools"),
+        ("tool_choice", "required", "the model calls no tools"),
+        ("functions", [{"name": "f"}], "the model calls no tools"),
+        ("function_call", {"name": "f"}, "the model calls no tools"),
+        ("response_format", {"type": "json_object"}, "the text has the form the model gives it"),
+        ("modalities", ["text", "audio"], "the model reads and writes text alone"),
+        ("audio", {"voice": "ada", "format": "mp3"}, "the model reads and writes text alone"),
+        ("prediction", {"type": "content", "content": "a"}, "drafts are made here, from the text itself"),
+        ("reasoning_effort", "high", "the model does not reason first"),
+        ("verbosity", "low", "the model does not know it"),
+        ("web_search_options", {}, "the model searches nothing"),
+        ("moderation", {"model": "m"}, "nothing is moderated here"),
+        ("store", True, "conversations are not kept"),
+        ("prompt_cache_options", {"mode": "implicit"}, "conversations are not kept"),
+        ("prompt_cache_retention", "24h", "conversations are not kept"),
+        ("service_tier", "priority", "there is one tier"),
+    ],
+)
+def test_what_openai_has_and_this_model_has_not_is_refused_by_name(
+    client: TestClient, field: str, value: Any, why: str
+) -> None:
+    response = ask(client, **{field: value})
+    message = f"`{field}` is not supported: {why}."
+    error = {"message": message, "type": "invalid_request_error", "param": field, "code": "unsupported_parameter"}
+    assert (response.status_code, response.json()) == (400, {"error": error})
+
+
+def test_every_field_of_the_official_client_is_known() -> None:
+    parameters = set(get_type_hints(CompletionCreateParamsBase)) | {"stream"}
+    assert parameters - set(ChatBody.model_fields) == set()
+
+
+def test_log_probabilities_come_with_the_text_they_belong_to(client: TestClient) -> None:
+    fields = {"max_tokens": 12, "logprobs": True, "top_logprobs": 3, "stop": ["e"], "seed": 3, "temperature": 1, "n": 2}
+    whole = ask(client, **fields).json()["choices"]
+    *chunks, done = events_of(ask(client, **fields, stream=True).text)
+
+    assert done == "[DONE]"
+    for choice in whole:
+        parts = [part for chunk in chunks for part in chunk["choices"] if part["index"] == choice["index"]]
+        entries = [entry for part in parts for entry in part["logprobs"]["content"]]
+        assert entries == choice["logprobs"]["content"]
+        data = b"".join(bytes(entry["bytes"]) for entry in entries)
+        assert data.decode(errors="replace").startswith(choice["message"]["content"])
+        for part in parts[:-1]:  # each piece has the tokens that begin in it
+            assert part["delta"]["content"]
+            assert part["logprobs"]["content"]

@@ -151,41 +151,13 @@ def test_without_its_model_the_process_lives_but_is_not_ready(app: FastAPI, clie
     ("method", "path", "status", "message"),
     [
         ("GET", "/nothing", 404, "There is nothing at GET /nothing."),
+        ("GET", "/v1/models/", 404, "There is nothing at GET /v1/models/."),
         ("DELETE", "/v1/models", 405, "/v1/models does not answer DELETE."),
     ],
 )
 def test_what_does_not_exist(client: TestClient, method: str, path: str, status: int, message: str) -> None:
     response = client.request(method, path)
     assert (response.status_code, response.json()) == (status, error(message, None))
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b'{"prompt": "a', "The body is not valid JSON: Unterminated string starting at, at character 11."),
-        (b"", "The body must be a JSON object sent with `Content-Type: application/json`; given: null."),
-        (
-            b"[1]",
-            "The body must be a JSON object sent with `Content-Type: application/json`; given: a list of 1 items.",
-        ),
-        (b"[" * 100_000, "The body could not be read as JSON."),
-        (b'{"seed": 1' + b"0" * 5000 + b"}", "The body could not be read as JSON."),
-        (b'{"prompt": "\xc3\x28"}', "The body could not be read as JSON."),
-        (b'{"prompt": "a\\ud800"}', "`prompt` must be valid Unicode; given: the lone surrogate U+D800 at position 1."),
-    ],
-)
-def test_a_body_that_cannot_be_read(client: TestClient, content: bytes, message: str) -> None:
-    response = client.post("/v1/completions", content=content, headers={"Content-Type": "application/json"})
-
-    assert response.status_code == 400
-    assert response.json()["error"]["message"] == message
-
-
-def test_a_body_without_its_content_type(client: TestClient) -> None:
-    response = client.post("/v1/completions", content=b'{"prompt": "a"}')
-
-    assert response.status_code == 400
-    assert "sent with `Content-Type: application/json`" in response.json()["error"]["message"]
 
 
 def test_another_model_than_the_one_served(client: TestClient) -> None:

@@ -180,3 +180,29 @@ def test_a_client_that_leaves_stops_its_generation_within_a_step(path: str, body
     with running_app(engine) as app:
         asyncio.run(exchange(app))
     assert len(engine.steps) <= 3  # the one that was under way, and none after it
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/score", {"input": ["the sea", "he said", "she said", "said he"]}),
+        ("/v1/explain", {"prompt": [1, 2, 3, 4, 5, 6], "continuation": [7]}),
+    ],
+)
+def test_a_client_that_leaves_stops_what_is_read_for_it_within_a_step(path: str, body: dict[str, Any]) -> None:
+    permits = threading.Semaphore(0)
+    engine = FakeEngine(1, vocabulary_size=VOCABULARY, permits=permits)  # reads one text at a time
+
+    async def exchange(app: FastAPI) -> None:
+        client = Exchange(app, path, body)
+        permits.release(2)
+        while len(engine.chunks) < 2:
+            await asyncio.sleep(0.001)
+        client.leave()
+        await asyncio.wait_for(client.finished(), PATIENCE)
+        permits.release(50)
+        assert await asyncio.to_thread(engine.idle.wait, PATIENCE)
+
+    with running_app(engine) as app:
+        asyncio.run(exchange(app))
+    assert len(engine.chunks) <= 3

@@ -10,6 +10,7 @@ from handler.api.validation import describe, parse_body
 from handler.errors import InvalidRequestError
 
 PROMPT_KINDS = "a string, a list of strings, a list of token ids or a list of such lists, and not an empty list"
+OBFUSCATION = "`stream_options[include_obfuscation]` is not supported: chunks are as long as their text."
 STOP_KINDS = "a string or a list of at most 4 strings, none of them empty"
 
 
@@ -36,7 +37,9 @@ STOP_KINDS = "a string or a list of at most 4 strings, none of them empty"
         ({"stream": "yes"}, "`stream`: input should be a valid boolean; given: a string of 3 characters."),
         ({"stream_options": {"a": 1}}, "Unknown field: `stream_options[a]`."),
         ({"logit_bias": {"5": 101}}, "`logit_bias[5]`: input should be less than or equal to 100; given: 101."),
-        ({"suffix": "b"}, "Unknown field: `suffix`."),
+        ({"suffix": "b"}, "`suffix` is not supported: the model continues a text, and fills no gaps."),
+        ({"stream_options": {"include_obfuscation": True}}, OBFUSCATION),
+        ({"best_of": 0}, "`best_of`: input should be greater than or equal to 1; given: 0."),
         ({"a" * 100: 1}, "Unknown field: `" + "a" * 64 + "...`."),
         ({"\ud800": 1}, "The name of a field is not valid Unicode."),
     ],

@@ -5,9 +5,9 @@ import pytest
 
 from bench.report import Report
 from bench.streaming import SETTING, TOKENS, add, read_stream
-from tests.contract.test_uvicorn import served
 from tests.fake_engine import FakeEngine
 from tests.services import VOCABULARY, make_settings, running_app
+from tests.serving import served
 
 
 def test_each_text_of_a_stream_has_its_time() -> None:

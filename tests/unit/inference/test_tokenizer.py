@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer as Library
 from transformers import PreTrainedTokenizerFast
 
-from handler.errors import CorruptModelError, InvalidRequestError, UnsupportedModelError
+from handler.errors import ContextLengthExceededError, CorruptModelError, InvalidRequestError, UnsupportedModelError
 from handler.inference.tokenizer import Tokenizer
 from tests.models import tiny_tokenizer, tokenizer_json
 
@@ -113,3 +113,16 @@ def test_a_token_outside_the_byte_alphabet_is_refused() -> None:
 def test_damage_is_told(data: bytes) -> None:
     with pytest.raises(CorruptModelError, match=r"tokenizer\.json"):
         Tokenizer(data)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a" * 300_000, "`input` may have at most 262144 bytes; given: 300000."),
+        ("日" * 30_000, "`input` may have at most 32768 tokens; given: 90000."),
+    ],
+)
+def test_a_text_longer_than_any_context_is_refused(text: str, message: str) -> None:
+    with pytest.raises(ContextLengthExceededError) as refused:
+        tiny_tokenizer(257).encode(text, "input")
+    assert (refused.value.message, refused.value.param) == (message, "input")
