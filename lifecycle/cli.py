@@ -11,14 +11,16 @@ from rich.console import Console
 from handler.errors import ServiceError
 from lifecycle.commands import keys, models
 from lifecycle.commands.deploy import deploy
+from lifecycle.commands.prepare import prepare
 from lifecycle.commands.train import train
 
 app = typer.Typer(
-    help="Import, train, quantize, publish and promote models, and hand out API keys.",
+    help="Prepare texts; import, train, evaluate, quantize, publish and promote models, and hand out API keys.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
 app.command("import")(models.import_)
+app.command("prepare")(prepare)
 app.command("train")(train)
 app.command("quantize")(models.quantize)
 app.command("publish")(models.publish)
