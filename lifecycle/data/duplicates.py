@@ -12,6 +12,7 @@ from typing import Literal
 
 import numpy as np
 
+from lifecycle.data.fingerprints import fingerprint_bytes
 from lifecycle.data.minhash import BANDS, band_keys, resemblance, signature
 
 _SCHEMA = """
@@ -55,7 +56,7 @@ class Seen:
             text: its words.
             fingerprint: of those words.
         """
-        key = fingerprint.to_bytes(8, "big")
+        key = fingerprint_bytes(fingerprint)
         row = self._database.execute("SELECT name FROM documents WHERE fingerprint = ?", (key,)).fetchone()
         if row:
             return Duplicate("exact duplicate", row[0], 1.0)

@@ -7,7 +7,8 @@ came; eight bytes of it, so that a few thousand find room in a manifest.
 import base64
 import hashlib
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 from handler.errors import CorruptModelError
 
@@ -28,7 +29,7 @@ def fingerprint(text: str) -> int:
 
 def encode_fingerprints(fingerprints: Iterable[int]) -> str:
     """A set of fingerprints as text: ordered, in base64."""
-    return base64.b64encode(b"".join(one.to_bytes(_BYTES, "big") for one in sorted(set(fingerprints)))).decode()
+    return base64.b64encode(b"".join(map(fingerprint_bytes, sorted(set(fingerprints))))).decode()
 
 
 def decode_fingerprints(text: object) -> frozenset[int]:
@@ -44,3 +45,23 @@ def decode_fingerprints(text: object) -> frozenset[int]:
     if len(data) % _BYTES:
         raise CorruptModelError(f"fingerprints must be a multiple of {_BYTES} bytes, not {len(data)}")
     return frozenset(int.from_bytes(data[start : start + _BYTES], "big") for start in range(0, len(data), _BYTES))
+
+
+def fingerprint_bytes(mark: int) -> bytes:
+    """A fingerprint as files of them hold it, one after the other."""
+    return mark.to_bytes(_BYTES, "big")
+
+
+def read_fingerprints(path: Path) -> Iterator[int]:
+    """The fingerprints in a file, one at a time.
+
+    Raises:
+        CorruptModelError: there is no such file.
+    """
+    try:
+        file = path.open("rb")
+    except FileNotFoundError as error:
+        raise CorruptModelError(f"{path} is missing") from error
+    with file:
+        while data := file.read(_BYTES):
+            yield int.from_bytes(data, "big")

@@ -15,16 +15,16 @@ from tokenizers import Tokenizer
 from handler.errors import InvalidRequestError
 from lifecycle.checkpoint import TOKENIZER, write_json
 from lifecycle.data.duplicates import nothing_seen
-from lifecycle.data.fingerprints import encode_fingerprints, fingerprint, normalised
+from lifecycle.data.fingerprints import encode_fingerprints, fingerprint, fingerprint_bytes, normalised
 from lifecycle.data.report import Report, SplitFigures
-from lifecycle.data.shards import SPLITS, Shard, ShardWriter, write_index
+from lifecycle.data.shards import HELD_OUT, SPLITS, TRAINED_ON, Shard, ShardWriter, write_index
 from lifecycle.data.sources import read_documents
 from lifecycle.data.splits import Shares
 from lifecycle.data.spool import Spool
 from lifecycle.folders import check_free, complete_or_absent
 from lifecycle.training.tokenizer import encode_documents, read_tokenizer, tokenizer_json, train_tokenizer
 
-REPORT, DROPPED, HELD_OUT = "report.json", "dropped.jsonl", "held_out"
+REPORT, DROPPED = "report.json", "dropped.jsonl"
 
 _NEAR = 0.8  # resemblance from which on two documents are nearly alike
 
@@ -41,8 +41,8 @@ def prepare(
 ) -> Report:
     """Make a folder of token shards; see `shards` for its form.
 
-    Beside the shards it holds the tokenizer, the held-out documents (`spool`), `report.json`, and `dropped.jsonl` with
-    a line for every document that was dropped.
+    Beside the shards it holds the held-out documents (`spool`), `report.json`, and `dropped.jsonl` with a line for
+    every document that was dropped.
 
     Args:
         source: a file, a folder or `s3://BUCKET/PREFIX`; see `sources`.
@@ -63,13 +63,15 @@ def prepare(
     check_free(out)
     given = read_tokenizer(tokenizer / TOKENIZER) if tokenizer else None
     shares, report, held_out = shares or Shares(), Report(source), set[int]()
-    with complete_or_absent(out) as new, Spool(new) as spool:
+    with complete_or_absent(out) as new, Spool(new) as spool, (new / TRAINED_ON).open("wb") as trained_on:
         kept = dict.fromkeys(SPLITS, 0)
         for text, mark in _wanted(report, new, near, progress):
             split = shares.split_of(mark)
             kept[split] += 1
             spool.add(split, text)
-            if split != "training":
+            if split == "training":
+                trained_on.write(fingerprint_bytes(mark))
+            else:
                 held_out.add(mark)
         _check_every_split(kept)
         progress("learning the vocabulary")

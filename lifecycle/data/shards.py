@@ -3,7 +3,8 @@
 A folder of shards holds, for each split (training, validation, test), files `SPLIT-NNNNN.bin` of token ids without any
 header, little-endian, two bytes each, or four where the vocabulary has more than 65,536 tokens. Read one after the
 other they are the split's documents, each begun by `<|endoftext|>`. `index.json` says which type the ids have, and of
-every file the tokens and the SHA-256. Beside them lies the `tokenizer.json` that made the ids.
+every file the tokens and the SHA-256. Beside them lies the `tokenizer.json` that made the ids. The fingerprints of
+the documents that are trained on are in `training.fingerprints`, those of the others in the index.
 """
 
 import hashlib
@@ -19,6 +20,8 @@ from handler.errors import CorruptModelError
 from lifecycle.checkpoint import read_json, write_json
 
 INDEX: Final = "index.json"
+TRAINED_ON: Final = "training.fingerprints"
+HELD_OUT: Final = "held_out"
 SCHEMA: Final = 1
 SPLITS: Final = ("training", "validation", "test")
 _SHARD_TOKENS: Final = 1 << 27  # after which another shard is begun: 256 MB of two-byte ids

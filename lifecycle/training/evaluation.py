@@ -85,11 +85,12 @@ def sliding_windows(ids: Ids, context: int, stride: int) -> tuple[Ids, Ids]:
 
 
 @torch.inference_mode()
-def total_loss(model: GPT2LMHeadModel, inputs: Ids, targets: Ids) -> float:
+def total_loss(model: torch.nn.Module, inputs: Ids, targets: Ids) -> float:
     """Negative log-likelihood of all targets together, in nats, without dropout and in the model's own precision."""
     model.train(mode=False)
-    total = 0.0
+    device, total = next(model.parameters()).device, 0.0
     for start in range(0, len(inputs), _BATCH):
         batch = slice(start, start + _BATCH)
-        total += next_token_loss(model, torch.from_numpy(inputs[batch]), torch.from_numpy(targets[batch]), "sum").item()
+        rows, following = (torch.from_numpy(ids[batch]).to(device) for ids in (inputs, targets))
+        total += next_token_loss(model, rows, following, "sum").item()
     return total

@@ -10,7 +10,7 @@ from tokenizers import Tokenizer
 
 from handler.errors import CorruptModelError, InvalidRequestError
 from lifecycle.checkpoint import read_json
-from lifecycle.data.fingerprints import decode_fingerprints, fingerprint
+from lifecycle.data.fingerprints import decode_fingerprints, fingerprint, read_fingerprints
 from lifecycle.data.preparing import prepare
 from lifecycle.data.shards import SPLITS, open_split
 from lifecycle.data.splits import Shares
@@ -64,6 +64,8 @@ def test_every_document_is_in_its_split_or_told_of(tmp_path: Path) -> None:
         assert [line["text"] for line in lines(tmp_path / "out" / f"{split}.jsonl")] == found[split]
     held_out = decode_fingerprints(read_json(tmp_path / "out" / "index.json")["held_out"])
     assert held_out == {fingerprint(text) for split in ("validation", "test") for text in found[split]}
+    trained_on = list(read_fingerprints(tmp_path / "out" / "training.fingerprints"))
+    assert trained_on == [fingerprint(text) for text in found["training"]]
 
 
 def test_the_figures_are_those_of_the_documents(tmp_path: Path) -> None:
@@ -98,7 +100,7 @@ def test_the_same_source_makes_the_same_bytes(tmp_path: Path) -> None:
     files = sorted(path.name for path in (tmp_path / "one").iterdir())
     assert files == [
         "dropped.jsonl", "index.json", "report.json", "test-00000.bin", "test.jsonl", "tokenizer.json",
-        "training-00000.bin", "validation-00000.bin", "validation.jsonl",
+        "training-00000.bin", "training.fingerprints", "validation-00000.bin", "validation.jsonl",
     ]  # fmt: skip
     assert all((tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes() for name in files)
 
