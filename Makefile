@@ -13,7 +13,7 @@ TORCH := torch==2.13.0$(if $(filter Linux,$(shell uname)),+cpu)
 TORCH_INDEX := https://download.pytorch.org/whl/cpu
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-reference test-kernels test-containers test-hub check fix docs lock invoke sam-build sam-invoke sam-api deploy bench-engine bench-coldstart bench-sizes bench-drafting bench-quality clean
+.PHONY: help setup run test test-reference test-kernels test-containers test-training test-hub check fix docs lock invoke sam-build sam-invoke sam-api deploy bench-engine bench-coldstart bench-sizes bench-drafting bench-quality clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,9 @@ test-kernels: ## run the native engine's own tests under the sanitizers (needs a
 
 test-containers: setup .venv-sam/.ready ## run the tests that build and run the image (needs a container engine)
 	@$(BIN)/pytest -m container --timeout 1200
+
+test-training: setup ## run the tests that train in several processes, and a model's whole life
+	@$(BIN)/pytest -m training --no-cov --timeout 900
 
 test-hub: setup ## run the tests that need the Hugging Face hub
 	@$(BIN)/pytest -m hub

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from boto3.exceptions import Boto3Error
+from s3transfer.exceptions import RetriesExceededError
 
 from handler.errors import InvalidRequestError, NotInRegistryError, StoreUnavailableError
 from handler.registry.s3 import s3_client, translated
@@ -65,28 +65,23 @@ class S3Prefix:
 
     def upload(self, path: Path) -> None:
         """Put a file under its own name behind the prefix; whoever reads has the old object or the new one, whole."""
-        with self._moving(key := self._key(path)):
-            self.client.upload_file(str(path), self.bucket, key)
+        key = self._key(path)
+        with translated(self.bucket, key), path.open("rb") as file:
+            self.client.upload_fileobj(file, self.bucket, key)
 
     def download(self, path: Path) -> bool:
-        """Fetch the object of a file's name into that file; False where there is none."""
-        partial = path.with_suffix(".partial")
+        """Fetch the object of a file's name into that file, in one move; False where there is none."""
+        partial, key = path.with_suffix(".partial"), self._key(path)
         try:
-            with self._moving(key := self._key(path)):
-                self.client.download_file(self.bucket, key, str(partial))
+            with translated(self.bucket, key), partial.open("wb") as file:
+                self.client.download_fileobj(self.bucket, key, file)
         except NotInRegistryError:
+            partial.unlink()
             return False
+        except RetriesExceededError as error:
+            raise StoreUnavailableError(f"s3://{self.bucket}/{key}: {error}", retry_after=1) from error
         partial.replace(path)
         return True
 
     def _key(self, path: Path) -> str:
         return f"{self.prefix.rstrip('/')}/{path.name}".lstrip("/")
-
-    @contextmanager
-    def _moving(self, key: str) -> Iterator[None]:
-        """What boto3's managed transfers raise, beside what `translated` knows."""
-        try:
-            with translated(self.bucket, key):
-                yield
-        except Boto3Error as error:
-            raise StoreUnavailableError(f"s3://{self.bucket}/{key}: {error}", retry_after=1) from error

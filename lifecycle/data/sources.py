@@ -62,9 +62,9 @@ def _read_prefix(prefix: S3Prefix) -> Iterator[Document]:
     for key in prefix.keys():  # noqa: SIM118 (no mapping)
         if not key.endswith((PLAIN, LINES)):
             continue
-        found = True
+        found, name = True, key[prefix.prefix.rfind("/") + 1 :]
         with prefix.open(key) as body:
-            yield from _read_lines(key, body.iter_lines()) if key.endswith(LINES) else _read_plain(key, body.read())
+            yield from _read_lines(name, body.iter_lines()) if key.endswith(LINES) else _read_plain(name, body.read())
     if not found:
         raise _nothing(f"{SCHEME}{prefix.bucket}/{prefix.prefix}")
 

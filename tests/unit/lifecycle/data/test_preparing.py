@@ -15,7 +15,7 @@ from lifecycle.data.preparing import prepare
 from lifecycle.data.shards import SPLITS, open_split
 from lifecycle.data.splits import Shares
 from tests.checkpoints import checkpoint
-from tests.unit.lifecycle.data.pages import pages, write_pages
+from tests.pages import pages, write_pages
 
 SHARES = Shares(validation=0.2, test=0.2)
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lifecycle.training.settings import TrainingSettings
-from tests.unit.lifecycle.training.books import write_books
+from tests.books import write_books
 
 
 @pytest.fixture(autouse=True)

@@ -27,7 +27,7 @@ from lifecycle.training.data import read_data
 from lifecycle.training.evaluation import total_loss
 from lifecycle.training.settings import TrainingSettings
 from lifecycle.training.trainer import train
-from tests.unit.lifecycle.training.books import write_books
+from tests.books import write_books
 
 
 def log_of(out: Path) -> list[dict[str, float]]:
