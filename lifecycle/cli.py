@@ -11,6 +11,7 @@ from rich.console import Console
 from handler.errors import ServiceError
 from lifecycle.commands import keys, models
 from lifecycle.commands.deploy import deploy
+from lifecycle.commands.evaluate import compare, evaluate
 from lifecycle.commands.prepare import prepare
 from lifecycle.commands.train import train
 
@@ -22,6 +23,8 @@ app = typer.Typer(
 app.command("import")(models.import_)
 app.command("prepare")(prepare)
 app.command("train")(train)
+app.command("evaluate")(evaluate)
+app.command("compare")(compare)
 app.command("quantize")(models.quantize)
 app.command("publish")(models.publish)
 app.command("promote")(models.promote)

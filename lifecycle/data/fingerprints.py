@@ -12,6 +12,8 @@ from pathlib import Path
 
 from handler.errors import CorruptModelError
 
+HELD_OUT = "held_out_documents"  # under which shards, checkpoints and evaluations keep a set of them
+
 _BYTES = 8
 RANGE = 1 << 8 * _BYTES
 

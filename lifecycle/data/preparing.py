@@ -15,9 +15,9 @@ from tokenizers import Tokenizer
 from handler.errors import InvalidRequestError
 from lifecycle.checkpoint import TOKENIZER, write_json
 from lifecycle.data.duplicates import nothing_seen
-from lifecycle.data.fingerprints import encode_fingerprints, fingerprint, fingerprint_bytes, normalised
+from lifecycle.data.fingerprints import HELD_OUT, encode_fingerprints, fingerprint, fingerprint_bytes, normalised
 from lifecycle.data.report import Report, SplitFigures
-from lifecycle.data.shards import HELD_OUT, SPLITS, TRAINED_ON, Shard, ShardWriter, write_index
+from lifecycle.data.shards import SPLITS, TRAINED_ON, Shard, ShardWriter, write_index
 from lifecycle.data.sources import read_documents
 from lifecycle.data.splits import Shares
 from lifecycle.data.spool import Spool

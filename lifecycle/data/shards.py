@@ -21,7 +21,6 @@ from lifecycle.checkpoint import read_json, write_json
 
 INDEX: Final = "index.json"
 TRAINED_ON: Final = "training.fingerprints"
-HELD_OUT: Final = "held_out"
 SCHEMA: Final = 1
 SPLITS: Final = ("training", "validation", "test")
 _SHARD_TOKENS: Final = 1 << 27  # after which another shard is begun: 256 MB of two-byte ids

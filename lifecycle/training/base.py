@@ -12,12 +12,10 @@ from handler.inference.packed import unpack
 from handler.inference.reference import load_weights
 from handler.registry.manifest import version_of
 from lifecycle.checkpoint import CONFIG, EVALUATION, WEIGHTS, Checkpoint, read_checkpoint, read_json
-from lifecycle.data.fingerprints import decode_fingerprints
+from lifecycle.data.fingerprints import HELD_OUT, decode_fingerprints
 from lifecycle.publishing import describe_files
 from lifecycle.training.settings import TrainingSettings
 from lifecycle.weights import map_tensors
-
-HELD_OUT = "held_out_documents"  # where a checkpoint's provenance and its evaluation keep fingerprints
 
 
 @dataclass(frozen=True, slots=True)

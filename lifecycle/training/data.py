@@ -10,8 +10,8 @@ from tokenizers import Tokenizer
 
 from handler.errors import InvalidRequestError
 from lifecycle.checkpoint import TOKENIZER, read_json
-from lifecycle.data.fingerprints import decode_fingerprints, fingerprint, read_fingerprints
-from lifecycle.data.shards import HELD_OUT, INDEX, TRAINED_ON, open_split
+from lifecycle.data.fingerprints import HELD_OUT, decode_fingerprints, fingerprint, read_fingerprints
+from lifecycle.data.shards import INDEX, TRAINED_ON, open_split
 from lifecycle.data.sources import read_documents
 from lifecycle.training.base import Base
 from lifecycle.training.batches import Ids, Tokens

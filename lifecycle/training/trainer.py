@@ -10,9 +10,9 @@ import torch
 
 from handler.errors import InvalidRequestError
 from lifecycle.checkpoint import Checkpoint, Provenance
-from lifecycle.data.fingerprints import encode_fingerprints
+from lifecycle.data.fingerprints import HELD_OUT, encode_fingerprints
 from lifecycle.data.prefix import S3Prefix
-from lifecycle.training.base import HELD_OUT, Base, read_base
+from lifecycle.training.base import Base, read_base
 from lifecycle.training.batches import Batches
 from lifecycle.training.curve import plot_curve, read_log
 from lifecycle.training.data import TrainingData, read_data

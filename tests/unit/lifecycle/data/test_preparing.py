@@ -62,7 +62,7 @@ def test_every_document_is_in_its_split_or_told_of(tmp_path: Path) -> None:
     assert report.as_json()["dropped"] == {"exact duplicate": 1, "near duplicate": 1, "empty": 1}
     for split in ("validation", "test"):
         assert [line["text"] for line in lines(tmp_path / "out" / f"{split}.jsonl")] == found[split]
-    held_out = decode_fingerprints(read_json(tmp_path / "out" / "index.json")["held_out"])
+    held_out = decode_fingerprints(read_json(tmp_path / "out" / "index.json")["held_out_documents"])
     assert held_out == {fingerprint(text) for split in ("validation", "test") for text in found[split]}
     trained_on = list(read_fingerprints(tmp_path / "out" / "training.fingerprints"))
     assert trained_on == [fingerprint(text) for text in found["training"]]
