@@ -13,7 +13,7 @@ TORCH := torch==2.13.0$(if $(filter Linux,$(shell uname)),+cpu)
 TORCH_INDEX := https://download.pytorch.org/whl/cpu
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-reference test-kernels test-containers test-training test-hub check fix docs lock invoke sam-build sam-invoke sam-api deploy bench-engine bench-coldstart bench-sizes bench-drafting bench-quality clean
+.PHONY: help setup run test test-reference test-kernels test-containers test-training test-hub check fix docs lock invoke sam-build sam-invoke sam-api lifecycle-demo deploy bench-engine bench-coldstart bench-sizes bench-drafting bench-quality clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -98,6 +98,9 @@ sam-invoke: setup sam-build ## send EVENT=FILE to the function in its container
 
 sam-api: setup sam-build ## serve the HTTP API in front of the function in its container, on PORT
 	@$(BIN)/python -m lifecycle.local sam-api --model demo --port $(PORT)
+
+lifecycle-demo: setup ## take a tiny model through its whole life, on TEXTS=FOLDER of books or on texts of its own
+	@$(BIN)/python -m lifecycle.local life $(if $(TEXTS),--texts "$(TEXTS)")
 
 deploy: setup .venv-sam/.ready ## deploy the stack to your AWS account, with MODEL live in it
 	@$(BIN)/lifecycle deploy "$(MODEL)" --stack "$(STACK)" $(foreach setting,$(SET),--set $(setting))

@@ -34,7 +34,8 @@ def evaluate(
     from lifecycle.evaluating.evaluate import evaluate as run  # noqa: PLC0415
 
     columns = (TextColumn("{task.description}"), TextColumn("{task.completed:,.0f} tokens"))
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("reading")
         report = run(
             folder,

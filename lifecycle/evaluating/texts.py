@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from handler.errors import InvalidRequestError
+from lifecycle.data.shards import INDEX
 from lifecycle.data.sources import LINES, PLAIN, read_documents
 
 
@@ -14,7 +15,7 @@ class Text:
     """One file of text.
 
     Attributes:
-        name: the file's name without its suffix.
+        name: the file's name without its suffix; that of a split that `prepare` made follows its folder's.
         sha256: of the file, in hex digits.
         documents: what is in it.
     """
@@ -50,4 +51,5 @@ def _files(path: Path) -> list[Path]:
 
 def _read(file: Path) -> Text:
     documents = tuple(document.text for document in read_documents(str(file)))
-    return Text(file.stem, hashlib.sha256(file.read_bytes()).hexdigest(), documents)
+    name = f"{file.parent.name}/{file.stem}" if (file.parent / INDEX).exists() else file.stem
+    return Text(name, hashlib.sha256(file.read_bytes()).hexdigest(), documents)

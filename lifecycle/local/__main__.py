@@ -12,6 +12,7 @@ from lifecycle.local import containers
 from lifecycle.local.cloud import embedded_cloud
 from lifecycle.local.invoke import emulated_function
 from lifecycle.local.invoke import invoke as send
+from lifecycle.local.life import live
 from lifecycle.local.models import publish_source
 from lifecycle.local.serve import serve as run_server
 
@@ -26,6 +27,16 @@ Model = Annotated[str, Option(help="`demo`, a folder with a checkpoint, or a nam
 def serve(model: Model = "gpt2", port: Annotated[int, Option(min=1, max=65535)] = 8000) -> None:
     """Serve a model over HTTP until interrupted."""
     sys.exit(run_server(model, port, console))
+
+
+@cli.command()
+def life(
+    texts: Annotated[
+        Path | None, Option(help="Folder of *.txt books, two or more; the last one is the other author.")
+    ] = None,
+) -> None:
+    """Take a tiny model through its whole life, from texts to a rollback, command by command."""
+    live(texts, console)
 
 
 @cli.command()

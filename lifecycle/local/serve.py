@@ -37,9 +37,9 @@ def serve(source: str, port: int, console: Console) -> int:
         with embedded_cloud() as cloud:
             model = publish_source(source, cloud.store, console)
             environment = {**os.environ, **cloud.environment(model), "AUTH_MODE": "none"}
-            server = subprocess.Popen(_uvicorn(port), env=environment)
+            server = subprocess.Popen(uvicorn(port), env=environment)
             try:
-                if _wait_until_ready(server, port):
+                if wait_until_ready(server, port):
                     _greet(model, port, console)
                 return server.wait()
             finally:
@@ -65,12 +65,13 @@ def _check_port(port: int) -> None:
             ) from error
 
 
-def _uvicorn(port: int) -> list[str]:
+def uvicorn(port: int) -> list[str]:
+    """The command that serves the application."""
     return [sys.executable, "-m", "uvicorn", "--factory", "handler.app:serve", "--host", HOST, "--port", str(port),
             "--log-level", "warning"]  # fmt: skip
 
 
-def _wait_until_ready(server: subprocess.Popen[bytes], port: int) -> bool:
+def wait_until_ready(server: subprocess.Popen[bytes], port: int) -> bool:
     """Wait for the model; False when the server ended or took too long."""
     end = time.monotonic() + READY_SECONDS
     while server.poll() is None and time.monotonic() < end:

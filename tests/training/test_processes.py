@@ -31,7 +31,7 @@ def torchrun(texts: Path, out: Path) -> subprocess.CompletedProcess[str]:
     options = [f"--{name.replace('_', '-')}={value}" for name, value in settings.items()]
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "lifecycle"]
     command += ["train", str(texts), f"--out={out}", "--hold-out=tower", "--threads=1", "--device=cpu"]
-    return subprocess.run([*command, *options], capture_output=True, text=True, timeout=110, check=False)
+    return subprocess.run([*command, *options], capture_output=True, text=True, timeout=300, check=False)
 
 
 def test_two_processes_learn_what_one_learns(tmp_path: Path) -> None:
