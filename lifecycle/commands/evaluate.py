@@ -5,7 +5,7 @@ from typing import Annotated
 
 from rich.console import Console
 from rich.progress import Progress, TextColumn
-from rich.table import Table
+from rich.table import Column, Table
 from typer import Argument, Option
 
 _FIGURES = {
@@ -44,7 +44,7 @@ def evaluate(
             threads=threads,
             progress=lambda name, tokens: bar.update(task, description=name, advance=tokens),
         )
-    table = Table("text", *_FIGURES, title=f"{folder}: {report['version']}", title_justify="left")
+    table = Table(Column("text", no_wrap=True), *_FIGURES, title=f"{folder}: {report['version']}", title_justify="left")
     for name, figures in report["figures"].items():
         table.add_row(name, *(str(figures[figure]) for figure in _FIGURES.values()))
     console = Console(soft_wrap=True, highlight=False)
@@ -63,9 +63,8 @@ def compare(
     from lifecycle.evaluating.bootstrap import FEW, compare_evaluations  # noqa: PLC0415
 
     differences = compare_evaluations(first, second)
-    table = Table(
-        "text", "documents", "A", "B", "B - A", "95 % of draws", "B is", title="Bits per byte", title_justify="left"
-    )
+    columns = (Column("text", no_wrap=True), "documents", "A", "B", "B - A", "95 % of draws", "B is")
+    table = Table(*columns, title="Bits per byte", title_justify="left")
     for name, found in differences.items():
         verdict = ("better" if found.after < found.before else "worse") if found.is_certain else "not told apart"
         interval = f"{found.low:+.4f} to {found.high:+.4f}"

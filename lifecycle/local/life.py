@@ -48,7 +48,7 @@ def live(texts: Path | None, console: Console) -> None:
     shutil.rmtree(WORK, ignore_errors=True)
     with embedded_cloud() as cloud:
         os.environ["MODELS_BUCKET"] = BUCKET
-        environment = {**cloud.environment(NAME), "AUTH_MODE": "none"}
+        environment = {**cloud.environment(NAME), "AUTH_MODE": "none", "POWERTOOLS_LOG_LEVEL": "WARNING"}
         first, second = two_authors(texts, WORK / "texts", console)
         examined = f"--text {WORK}/first-shards/test.jsonl --text {WORK}/second-shards/test.jsonl"
 

@@ -23,6 +23,7 @@ from lifecycle.publishing import describe_files
 from lifecycle.quantizing import quantize
 from lifecycle.training.base import read_base
 from lifecycle.training.corpus import read_books
+from lifecycle.training.curve import read_log
 from lifecycle.training.data import read_data
 from lifecycle.training.evaluation import total_loss
 from lifecycle.training.settings import TrainingSettings
@@ -145,6 +146,23 @@ def test_an_interrupted_run_with_adapters_is_resumed(
     assert log_of(tmp_path / "stopped") == log_of(tmp_path / "whole")
     one, other = (tmp_path / name / "model.safetensors" for name in ("whole", "stopped"))
     assert one.read_bytes() == other.read_bytes()
+
+
+def test_a_log_that_ends_within_a_line_is_read_up_to_there(tmp_path: Path) -> None:
+    (tmp_path / "log.jsonl").write_text('{"step": 4}\n{"step": 8}\n{"ste', encoding="utf-8")
+
+    assert read_log(tmp_path / "log.jsonl") == [{"step": 4}, {"step": 8}]
+
+
+def test_adapters_and_recomputing_go_together(
+    base: Path, marsh: Path, tmp_path: Path, tuning: TrainingSettings
+) -> None:
+    settings = dataclasses.replace(tuning, lora_rank=2, dropout=0.2)
+    train(marsh, tmp_path / "kept", settings, base=base)
+    train(marsh, tmp_path / "again", dataclasses.replace(settings, recompute=True), base=base)
+
+    for one, other in zip(log_of(tmp_path / "kept"), log_of(tmp_path / "again"), strict=True):
+        assert other == pytest.approx(one, rel=1e-5)
 
 
 def test_packed_weights_are_unpacked_to_start_from(base: Path, tmp_path: Path) -> None:
