@@ -135,7 +135,7 @@ def train(
         micro_batch=micro_batch,
         steps=steps,
         warmup=warmup,
-        learning_rate=learning_rate or _usual_rate(tuning=base is not None, lora_rank=lora_rank),
+        learning_rate=_usual_rate(base, lora_rank) if learning_rate is None else learning_rate,
         weight_decay=weight_decay,
         clip=clip,
         eval_every=eval_every,
@@ -167,10 +167,10 @@ def _decided(sizes: Mapping[str, int | None], texts: Path, base: Path | None) ->
     return brought | given
 
 
-def _usual_rate(*, tuning: bool, lora_rank: int) -> float:
+def _usual_rate(base: Path | None, lora_rank: int) -> float:
     if lora_rank:
         return _RATE_ADAPTERS
-    return _RATE_TUNING if tuning else _DEFAULT.learning_rate
+    return _RATE_TUNING if base else _DEFAULT.learning_rate
 
 
 def _show(checkpoint: "Checkpoint") -> None:

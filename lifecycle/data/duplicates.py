@@ -69,7 +69,7 @@ class Seen:
         inserted = self._database.execute(
             "INSERT INTO documents (name, fingerprint, signature) VALUES (?, ?, ?)", (name, key, mine.tobytes())
         )
-        self._database.executemany("INSERT INTO bands VALUES (?, ?)", [(key, inserted.lastrowid) for key in set(keys)])
+        self._database.executemany("INSERT INTO bands VALUES (?, ?)", [(band, inserted.lastrowid) for band in keys])
         return None
 
 

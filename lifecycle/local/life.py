@@ -102,7 +102,7 @@ def _ask(environment: dict[str, str], console: Console) -> None:
         request = Request(
             f"{address}/v1/completions", json.dumps(_QUESTION).encode(), {"Content-Type": "application/json"}
         )
-        with urlopen(request) as response:
+        with urlopen(request, timeout=60) as response:
             answer = json.load(response)
     text = " ".join(answer["choices"][0]["text"].split())
     console.print(f"\n{answer['system_fingerprint']} answers: {_QUESTION['prompt']} {text}", markup=False)

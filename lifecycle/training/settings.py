@@ -4,6 +4,9 @@ from dataclasses import asdict, dataclass
 
 from handler.errors import InvalidRequestError
 
+_LEAST = dict.fromkeys(("context", "width", "layers", "heads", "batch_size", "steps", "eval_every"), 1)
+_LEAST |= dict.fromkeys(("micro_batch", "patience", "lora_rank", "weight_decay"), 0)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingSettings:
@@ -57,12 +60,12 @@ class TrainingSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("context", "width", "layers", "heads", "batch_size", "steps", "eval_every"):
-            if (value := getattr(self, name)) < 1:
-                raise InvalidRequestError(f"{name}: must be at least 1, got {value}", param=name)
-        for name in ("micro_batch", "patience", "lora_rank"):
-            if (value := getattr(self, name)) < 0:
-                raise InvalidRequestError(f"{name}: must be at least 0, got {value}", param=name)
+        for name, least in _LEAST.items():
+            if not (value := getattr(self, name)) >= least:
+                raise InvalidRequestError(f"{name}: must be at least {least}, got {value}", param=name)
+        for name in ("learning_rate", "clip"):
+            if not (value := getattr(self, name)) > 0:
+                raise InvalidRequestError(f"{name}: must be above 0, got {value}", param=name)
         if self.width % self.heads:
             raise InvalidRequestError(
                 f"width: must be a multiple of the {self.heads} heads, got {self.width}", param="width"

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from lifecycle.training.settings import TrainingSettings
 from lifecycle.training.trainer import train
 from tests.books import write_books
+from tests.runs import log_of
 
 SETTINGS = TrainingSettings(
     hold_out=("tower",), vocabulary=300, context=16, width=16, layers=2, heads=2, steps=12, warmup=2, eval_every=4,
@@ -19,10 +20,6 @@ SETTINGS = TrainingSettings(
 )  # fmt: skip
 
 pytestmark = pytest.mark.training
-
-
-def log_of(out: Path) -> list[dict[str, float]]:
-    return [json.loads(line) for line in (out / "run" / "log.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
 def torchrun(texts: Path, out: Path) -> subprocess.CompletedProcess[str]:

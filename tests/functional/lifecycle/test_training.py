@@ -1,15 +1,11 @@
 """Training with S3: text is read from there, a run moves from machine to machine by it, a published model is tuned."""
 
 import dataclasses
-import json
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import torch
-from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from handler.errors import InvalidRequestError, NotInRegistryError
 from lifecycle import published
@@ -23,6 +19,7 @@ from lifecycle.training.trainer import train
 from tests.books import write_books
 from tests.checkpoints import checkpoint
 from tests.pages import write_pages
+from tests.runs import interrupted, log_of
 
 SETTINGS = TrainingSettings(
     hold_out=("tower",), vocabulary=300, context=16, width=16, layers=2, heads=2, steps=12, warmup=2, eval_every=4,
@@ -35,26 +32,6 @@ STATE = "s3://models-bucket/runs/one"
 def _one_thread() -> None:
     """The same bits need the same number of threads."""
     torch.set_num_threads(1)
-
-
-@contextmanager
-def interrupted(steps: int) -> Iterator[None]:
-    """Whoever takes more steps than these is interrupted before the next one counts."""
-    left = iter(range(steps))
-
-    def count(*_: object) -> None:
-        if next(left, None) is None:
-            raise KeyboardInterrupt
-
-    hook = register_optimizer_step_pre_hook(count)
-    try:
-        yield
-    finally:
-        hook.remove()
-
-
-def log_of(out: Path) -> list[dict[str, float]]:
-    return [json.loads(line) for line in (out / "run" / "log.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
 def test_a_run_goes_on_on_another_machine(tmp_path: Path, store: WritableStore) -> None:

@@ -22,12 +22,9 @@ from lifecycle.training import trainer
 from lifecycle.training.batches import Batches, Ids
 from lifecycle.training.settings import TrainingSettings
 from lifecycle.training.trainer import train
+from tests.runs import log_of
 
 PUBLISHED = {"config.json", "generation_config.json", "model.safetensors", "provenance.json", "tokenizer.json"}
-
-
-def log_of(out: Path) -> list[dict[str, float]]:
-    return [json.loads(line) for line in (out / "run" / "log.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
 def test_a_run_learns_and_leaves_a_checkpoint(texts: Path, tmp_path: Path, tiny: TrainingSettings) -> None:

@@ -3,14 +3,11 @@
 import dataclasses
 import json
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
-from torch.optim.optimizer import register_optimizer_step_pre_hook
 from transformers import GPT2LMHeadModel
 
 from handler.errors import CorruptModelError, InvalidRequestError
@@ -29,10 +26,7 @@ from lifecycle.training.evaluation import total_loss
 from lifecycle.training.settings import TrainingSettings
 from lifecycle.training.trainer import train
 from tests.books import write_books
-
-
-def log_of(out: Path) -> list[dict[str, float]]:
-    return [json.loads(line) for line in (out / "run" / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+from tests.runs import interrupted, log_of
 
 
 @pytest.fixture(scope="module")
@@ -66,22 +60,6 @@ def marsh(texts: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def tuning(tiny: TrainingSettings) -> TrainingSettings:
     return dataclasses.replace(tiny, hold_out=("mill",), dropout=0.0, learning_rate=3e-3)
-
-
-@contextmanager
-def interrupted(steps: int) -> Iterator[None]:
-    """Whoever takes more steps than these is interrupted before the next one counts."""
-    left = iter(range(steps))
-
-    def count(*_: object) -> None:
-        if next(left, None) is None:
-            raise KeyboardInterrupt
-
-    hook = register_optimizer_step_pre_hook(count)
-    try:
-        yield
-    finally:
-        hook.remove()
 
 
 def trained(checkpoint: Checkpoint | None) -> Checkpoint:
