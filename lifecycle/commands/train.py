@@ -68,7 +68,7 @@ def train(
         int | None, _size("vocabulary", "Tokens of the byte-level BPE vocabulary; that of token shards.")
     ] = None,
     context: Annotated[
-        int | None, _size("context", "Tokens the model sees at once; all that a --from model can.")
+        int | None, _size("context", "Tokens the model sees at once; by default all that a --from model can.")
     ] = None,
     width: Annotated[int | None, _size("width", "Size of the embedding; a multiple of the heads.")] = None,
     layers: Annotated[int | None, _size("layers", "Transformer blocks.")] = None,

@@ -27,7 +27,9 @@ def _calibration(texts: Mapping[str, Any]) -> Markup:
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color="grey", linestyle=":", label="as sure as right")
     for name, bins in texts.items():
-        axes.plot([b["confidence"] for b in bins], [b["accuracy"] for b in bins], marker="o", markersize=3, label=name)
+        axes.plot(
+            [b["confidence"] for b in bins], [b["accuracy"] for b in bins], marker="o", markersize=3, label=_plain(name)
+        )
     axes.set(xlabel="probability of the first choice", ylabel="share that came", xlim=(0, 1), ylim=(0, 1))
     axes.legend()
     return _svg(figure)
@@ -39,10 +41,15 @@ def _documents(texts: Mapping[str, Any]) -> Markup:
     axes = figure.subplots()
     for name, documents in texts.items():
         bits = sorted(one["nats"] / one["bytes"] / math.log(2) for one in documents)
-        axes.plot([(rank + 0.5) / len(bits) for rank in range(len(bits))], bits, marker=".", label=name)
+        axes.plot([(rank + 0.5) / len(bits) for rank in range(len(bits))], bits, marker=".", label=_plain(name))
     axes.set(xlabel="share of the documents", ylabel="bits per byte", xlim=(0, 1))
     axes.legend()
     return _svg(figure)
+
+
+def _plain(name: str) -> str:
+    """A name as it is: between two dollar signs matplotlib would see a formula."""
+    return name.replace("$", r"\$")
 
 
 def _svg(figure: Figure) -> Markup:

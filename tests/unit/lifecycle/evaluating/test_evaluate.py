@@ -120,15 +120,18 @@ def test_packed_weights_are_evaluated_as_they_are_deployed(folder: Path, text: P
 def test_the_report_says_of_what_it_is(folder: Path, text: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(folder, tmp_path / "model")
     (tmp_path / "more").mkdir()
-    (tmp_path / "more" / "<b>&amp;.txt").write_text("He came. He saw.", encoding="utf-8")
+    (tmp_path / "more" / "<b>&amp;$_{$.txt").write_text("He came. He saw.", encoding="utf-8")
 
     report = evaluate(copy, [text, tmp_path / "more"], stride=16, threads=1)
 
     assert report == read_json(copy / "evaluation.json") == read_evaluation(copy)
     assert report["version"] == version_of(describe_files(read_checkpoint(copy)))
-    assert [text["name"] for text in report["texts"]] == ["pages", "<b>&amp;"]
+    assert [text["name"] for text in report["texts"]] == ["pages", "<b>&amp;$_{$"]
     assert (
-        report["figures"].keys() == report["documents"].keys() == report["calibration"].keys() == {"pages", "<b>&amp;"}
+        report["figures"].keys()
+        == report["documents"].keys()
+        == report["calibration"].keys()
+        == {"pages", "<b>&amp;$_{$"}
     )
     assert report["figures"]["pages"].keys() == {
         "perplexity_per_token", "perplexity_per_word", "bits_per_byte", "tokens", "words", "bytes", "accuracy",
