@@ -70,6 +70,9 @@ fuzz: setup ## send 500 requests an operation that the API's description allows,
 test-containers: setup .venv-sam/.ready ## run the tests that build and run the image (needs a container engine)
 	@$(BIN)/pytest -m container --timeout 1200
 
+test-training: setup ## run the tests that train in several processes, and a model's whole life
+	@$(BIN)/pytest -m training --no-cov --timeout 900
+
 test-hub: setup ## run the tests that need the Hugging Face hub
 	@$(BIN)/pytest -m hub
 
@@ -124,6 +127,9 @@ sam-api: setup sam-build ## serve the HTTP API in front of the function in its c
 
 doctor: setup .venv-sam/.ready ## say what a deployment needs and whether it is there
 	@CXX="$(CXX)" $(BIN)/lifecycle doctor
+
+lifecycle-demo: setup ## take a tiny model through its whole life, on TEXTS=FOLDER of books or on texts of its own
+	@$(BIN)/python -m lifecycle.local life $(if $(TEXTS),--texts "$(TEXTS)")
 
 deploy: setup .venv-sam/.ready ## deploy the stack to your AWS account, with MODEL live in it
 	@$(BIN)/lifecycle deploy "$(MODEL)" --stack "$(STACK)" $(foreach setting,$(SET),--set $(setting)) $(if $(SIGN_WITH),--sign-with "$(SIGN_WITH)")

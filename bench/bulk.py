@@ -26,7 +26,6 @@ from rich.console import Console
 from bench.catalogue import catalogue
 from bench.cold.checkpoints import quantized_model
 from bench.engine import CACHE, NEW, PROMPT, ROOT, prompts, start
-from bench.machine import describe_machine
 from bench.report import Report, Setting
 from bench.subject import Subject
 from handler.answering import TOGETHER as LINES_TOGETHER
@@ -34,6 +33,7 @@ from handler.bulk.runs import INPUTS
 from handler.registry.s3 import s3_client
 from lifecycle.local.cloud import RESULTS_BUCKET, embedded_cloud
 from lifecycle.local.invoke import emulated_function, invoke
+from lifecycle.machine import describe_machine
 from lifecycle.promoting import LIVE, promote
 from lifecycle.publishing import publish
 

@@ -31,10 +31,10 @@ from bench.cold.goals import AT_ONCE, MIB_PER_SECOND, add_goals, goals_table
 from bench.cold.store import Store, StoreError, serving, settled
 from bench.cold.throttle import throttled
 from bench.engine import CACHE, ROOT
-from bench.machine import describe_machine
 from bench.report import Report, Setting
 from handler.fetching import CACHE_FOLDER
 from lifecycle.local.cloud import BUCKET
+from lifecycle.machine import describe_machine
 
 RESULTS: Final = ROOT / "bench/results/coldstart.jsonl"
 CHART: Final = ROOT / "docs/coldstart.svg"

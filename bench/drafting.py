@@ -13,7 +13,6 @@ from typing import Final
 from rich.console import Console
 
 from bench.engine import ROOT
-from bench.machine import describe_machine
 from bench.report import Report
 from bench.weights import layout_of
 from handler.inference.config import ModelConfig
@@ -22,6 +21,7 @@ from handler.inference.protocol import GenerationRequest, SamplingParams, TokenG
 from handler.inference.scheduler import Scheduler
 from lifecycle.checkpoint import CONFIG, TOKENIZER, WEIGHTS, read_json, read_tokenizer
 from lifecycle.local.models import DEMO
+from lifecycle.machine import describe_machine
 from lifecycle.packing import pack
 from lifecycle.weights import map_tensors
 

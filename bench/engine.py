@@ -24,11 +24,11 @@ from rich.console import Console
 
 from bench.catalogue import Entry, catalogue
 from bench.environments import InstallError, python_of
-from bench.machine import describe_machine
 from bench.report import Report, Setting
 from bench.subject import Subject, SubjectError, Tokens
 from bench.weights import PRINTABLE, layout_of, packed_checkpoint, random_checkpoint, step_bytes
 from handler.inference.library import read_bandwidth
+from lifecycle.machine import describe_machine
 
 ROOT: Final = Path(__file__).parent.parent
 CACHE: Final = ROOT / ".cache" / "bench"

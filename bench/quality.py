@@ -17,7 +17,6 @@ from rich.console import Console
 from bench.catalogue import catalogue
 from bench.engine import CACHE, ROOT
 from bench.environments import InstallError, python_of
-from bench.machine import describe_machine
 from bench.report import Report
 from bench.weights import layout_of
 from handler.inference.build import build_engine
@@ -27,6 +26,7 @@ from handler.inference.protocol import StepEngine
 from lifecycle.checkpoint import CONFIG, TOKENIZER, WEIGHTS, read_json, read_tokenizer
 from lifecycle.comparing import compare, text_windows
 from lifecycle.local.models import DEMO
+from lifecycle.machine import describe_machine
 from lifecycle.packing import pack
 from lifecycle.weights import map_file, map_tensors, write_tensors
 

@@ -20,7 +20,6 @@ from typing import Final
 import numpy as np
 from rich.console import Console
 
-from bench.machine import describe_machine
 from bench.report import Report
 from handler.inference.config import ModelConfig
 from handler.inference.native import NativeEngine
@@ -28,6 +27,7 @@ from handler.inference.packed import LAYOUT_BITS, packed_tensors
 from handler.inference.threads import available_processors
 from handler.inference.weights import DTYPE_BYTES, Tensor
 from handler.registry.loader import buffer_of
+from lifecycle.machine import describe_machine
 
 ROOT: Final = Path(__file__).parent.parent
 

@@ -24,12 +24,12 @@ import typer
 from rich.console import Console
 
 from bench.engine import ROOT
-from bench.machine import describe_machine
 from bench.report import Report
 from lifecycle.local.cloud import embedded_cloud
 from lifecycle.local.invoke import free_port
 from lifecycle.local.models import publish_source
 from lifecycle.local.serve import function_url_command, uvicorn_command, wait_until_ready
+from lifecycle.machine import describe_machine
 
 PROMPTS: Final = ("Once upon a time", "He said", "The sea was", "In the beginning")
 TOKENS: Final = 128

@@ -2,7 +2,8 @@
 
 It holds `config.json`, `tokenizer.json`, `generation_config.json`, `model.safetensors` with the tensor names of
 openai-community/gpt2, a chat template if the model has one, and `provenance.json`, which goes into the manifest.
-Whatever else lies in the folder is not looked at.
+`evaluation.json`, if it is there, tells how good exactly these files are. Whatever else lies in the folder is not
+looked at.
 """
 
 import json
@@ -27,6 +28,7 @@ GENERATION = "generation_config.json"
 CHAT_TEMPLATE = "chat_template.jinja"
 WEIGHTS = "model.safetensors"
 PROVENANCE = "provenance.json"
+EVALUATION = "evaluation.json"
 
 DTYPES = ("F32", "F16", "BF16")
 PACKED_DTYPE = "U8"

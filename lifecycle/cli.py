@@ -13,15 +13,21 @@ from lifecycle.commands import keys, models, registry
 from lifecycle.commands.deploy import deploy
 from lifecycle.commands.destroy import destroy
 from lifecycle.commands.doctor import doctor
+from lifecycle.commands.evaluate import compare, evaluate
+from lifecycle.commands.prepare import prepare
 from lifecycle.commands.train import train
 
 app = typer.Typer(
-    help="Import, train, quantize, publish, promote and take back models, deploy stacks, and hand out API keys.",
+    help="Prepare texts; import, train, evaluate, quantize, publish, promote and take back models; deploy stacks; "
+    "hand out API keys.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
 app.command("import")(models.import_)
+app.command("prepare")(prepare)
 app.command("train")(train)
+app.command("evaluate")(evaluate)
+app.command("compare")(compare)
 app.command("quantize")(models.quantize)
 app.command("publish")(models.publish)
 app.command("promote")(registry.promote)

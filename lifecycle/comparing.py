@@ -38,7 +38,7 @@ class Comparison:
     def add(self, first: FloatArray, second: FloatArray, targets: Sequence[int]) -> None:
         """Count T positions: the logits of both engines, (T, V) each, and the tokens that came."""
         rows = np.arange(len(targets))
-        p, q = _log_softmax(first), _log_softmax(second)
+        p, q = log_softmax(first), log_softmax(second)
         self.tokens += len(targets)
         self.before -= float(p[rows, targets].sum())
         self.after -= float(q[rows, targets].sum())
@@ -66,14 +66,14 @@ def compare(
     for window in windows:
         inputs, targets = window[:-1], window[1:]
         for start, one, other in zip(
-            range(0, len(inputs), CHUNK), _read(first, inputs), _read(second, inputs), strict=True
+            range(0, len(inputs), CHUNK), read_logits(first, inputs), read_logits(second, inputs), strict=True
         ):
             comparison.add(one, other, targets[start : start + CHUNK])
             progress(len(one))
     return comparison
 
 
-def _read(engine: StepEngine, tokens: Sequence[int]) -> Iterator[FloatArray]:
+def read_logits(engine: StepEngine, tokens: Sequence[int]) -> Iterator[FloatArray]:
     """The logits after every token, CHUNK tokens at a time; each is valid until the next is asked for."""
     slot = engine.acquire()
     if slot is None:
@@ -85,7 +85,8 @@ def _read(engine: StepEngine, tokens: Sequence[int]) -> Iterator[FloatArray]:
         engine.release(slot)
 
 
-def _log_softmax(logits: FloatArray) -> FloatArray:
+def log_softmax(logits: FloatArray) -> FloatArray:
+    """The logarithms of the probabilities that logits stand for, row by row, (T, V)."""
     shifted = logits - logits.max(1, keepdims=True)
     return np.asarray(shifted - np.log(np.exp(shifted).sum(1, keepdims=True)))
 

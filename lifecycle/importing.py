@@ -4,9 +4,7 @@ Checkpoints of all ages become the one form that engines read, and what cannot b
 """
 
 import shutil
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +28,7 @@ from lifecycle.checkpoint import (
     read_tokenizer,
     write_json,
 )
+from lifecycle.folders import check_free, complete_or_absent
 from lifecycle.naming import EMBEDDING, canonical_tensors, map_weights, without_padding
 from lifecycle.weights import write_tensors
 
@@ -54,8 +53,7 @@ def import_model(source: str, out: Path) -> Checkpoint:
         UnsupportedModelError: something about the model is not implemented; the message names it.
         CorruptModelError: a file is missing or damaged, or does not fit the others.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InvalidRequestError(f"out: {out} exists and is not an empty folder", param="out")
+    check_free(out)
     folder = Path(source).expanduser()
     if (folder / CONFIG).is_file():
         return _convert(folder, out, _provenance(folder))
@@ -82,7 +80,7 @@ def _convert(folder: Path, out: Path, provenance: Provenance) -> Checkpoint:
     config = ModelConfig.from_json(original)
     tensors = canonical_tensors(map_weights(folder))
     dtype = check_tensors(tensors, config)
-    with _complete_or_absent(out) as new:
+    with complete_or_absent(out) as new:
         _convert_tokenizer(folder, new / TOKENIZER)
         tokenizer = read_tokenizer(new / TOKENIZER)
         tensors[EMBEDDING] = without_padding(tensors[EMBEDDING], tokenizer.vocabulary_size)
@@ -157,16 +155,3 @@ def _config_json(original: Mapping[str, Any], config: ModelConfig, tokens: int, 
         "tie_word_embeddings": True,
         "vocab_size": tokens,
     }
-
-
-@contextmanager
-def _complete_or_absent(out: Path) -> Iterator[Path]:
-    """A folder to write to that takes the place of `out` at the end, or disappears when something goes wrong."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    new = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-    try:
-        yield new
-        new.chmod(0o755)  # mkdtemp keeps it to its owner
-        new.rename(out)
-    finally:
-        shutil.rmtree(new, ignore_errors=True)

@@ -24,6 +24,7 @@ from lifecycle.checkpoint import (
     write_json,
 )
 from lifecycle.comparing import compare, own_windows, text_windows
+from lifecycle.folders import check_free
 from lifecycle.packing import pack
 from lifecycle.publishing import describe_files
 from lifecycle.quality import QUANTIZATION, QuantizationFigures
@@ -62,8 +63,7 @@ def quantize(
     source = read_checkpoint(folder)
     if source.layout is not None:
         raise InvalidRequestError(f"{folder}: its weights are packed already, as {source.layout}", param="folder")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InvalidRequestError(f"out: {out} exists and is not an empty folder", param="out")
+    check_free(out)
     out.mkdir(parents=True, exist_ok=True)
     try:
         for name in set(source.files) - {WEIGHTS}:

@@ -119,7 +119,7 @@ class ReferenceEngine(SlottedEngine):
         """
         torch.set_num_threads(threads or available_processors())
         self.name = f"reference-{torch.backends.cpu.get_cpu_capability().lower()}"
-        weights = _load(config, tensors)
+        weights = load_weights(config, tensors)
         slot_bytes = config.layers * 2 * config.context_length * config.width * 4
         super().__init__(config, slot_bytes=slot_bytes, kv_cache_bytes=kv_cache_bytes)
         # Not touched before it is used: memory is taken only by as many tokens as sequences really have.
@@ -167,8 +167,13 @@ def _head(x: torch.Tensor, embeddings: torch.Tensor) -> torch.Tensor:
     return (embeddings @ states.T).T[: len(x)].contiguous()
 
 
-def _load(config: ModelConfig, tensors: Mapping[str, Tensor]) -> dict[str, torch.Tensor]:
-    """The weights as torch tensors of 32 bits, every one that the architecture needs and no other."""
+def load_weights(config: ModelConfig, tensors: Mapping[str, Tensor]) -> dict[str, torch.Tensor]:
+    """The weights as torch tensors of 32 bits, every one that the architecture needs and no other.
+
+    Raises:
+        CorruptModelError: a tensor is missing or does not have the shape the architecture gives it.
+        UnsupportedModelError: a tensor is of a type or name that is not implemented.
+    """
     shapes = config.tensor_shapes()
     for name in tensors:
         if name not in shapes:

@@ -12,6 +12,7 @@ from lifecycle.local import containers
 from lifecycle.local.cloud import embedded_cloud
 from lifecycle.local.invoke import emulated_function
 from lifecycle.local.invoke import invoke as send
+from lifecycle.local.life import live
 from lifecycle.local.models import publish_source
 from lifecycle.local.serve import serve as run_server
 
@@ -47,6 +48,16 @@ def batch(
     result = answer_file(file, model, answers, console)
     console.print(f"{result['completed']} answered, {result['failed']} with an error.")
     print(answers)  # noqa: T201 (the one word a script reads)
+
+
+@cli.command()
+def life(
+    texts: Annotated[
+        Path | None, Option(help="Folder of *.txt books, two or more; the last one is the other author.")
+    ] = None,
+) -> None:
+    """Take a tiny model through its whole life, from texts to a rollback, command by command."""
+    live(texts, console)
 
 
 @cli.command()

@@ -62,7 +62,12 @@ def read_texts(path: Path) -> list[Book]:
 
 
 def _read_book(path: Path) -> Book:
-    return Book(path.stem, tuple(split_documents(strip_boilerplate(_decode(path.read_bytes())))))
+    return Book(path.stem, tuple(book_documents(path.read_bytes())))
+
+
+def book_documents(raw: bytes) -> list[str]:
+    """The documents of a plain-text file, without boilerplate; UTF-8, or else Latin-1."""
+    return split_documents(strip_boilerplate(_decode(raw)))
 
 
 def _decode(raw: bytes) -> str:

@@ -7,8 +7,9 @@ from matplotlib.figure import Figure
 
 
 def read_log(path: Path) -> list[dict[str, float]]:
-    """The lines of a run's log, oldest first."""
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    """The lines of a run's log, oldest first; what a full disk or a kill has left of a last line is no line."""
+    whole, _, _ = path.read_text(encoding="utf-8").rpartition("\n")
+    return [json.loads(line) for line in whole.splitlines()]
 
 
 def plot_curve(log: list[dict[str, float]], path: Path) -> None:

@@ -2,7 +2,9 @@
 
 import json
 import time
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,23 +12,29 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as ProgressBar
 from torch import Tensor
-from transformers import GPT2LMHeadModel
 
 from lifecycle.training.batches import Batches, Ids
 from lifecycle.training.curve import read_log
 from lifecycle.training.evaluation import total_loss
-from lifecycle.training.model import named_tensors, new_optimizer, next_token_loss
+from lifecycle.training.model import new_optimizer, next_token_loss, trained_tensors
+from lifecycle.training.run_folder import RunFolder
 from lifecycle.training.schedule import learning_rate
 from lifecycle.training.settings import TrainingSettings
 from lifecycle.training.state import Progress, load_state, save_state
+from lifecycle.training.world import World
 
-STATE, LOG = "state.safetensors", "log.jsonl"
 _LOG_EVERY = 10  # steps whose mean training loss makes one line of the log
 _COLUMNS = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
 
 
 def fit(
-    model: GPT2LMHeadModel, batches: Batches, validation: Ids, settings: TrainingSettings, run: Path
+    model: torch.nn.Module,
+    batches: Batches,
+    validation: Ids,
+    settings: TrainingSettings,
+    *,
+    run: RunFolder,
+    world: World,
 ) -> tuple[Progress, dict[str, Tensor]]:
     """Take the steps that are left of a run.
 
@@ -35,24 +43,30 @@ def fit(
         batches: what to train on.
         validation: windows to evaluate on, (W, T + 1).
         settings: the run's settings.
-        run: the folder of the run's state and log.
+        run: where the run's state and log are kept.
+        world: the processes that share the work.
 
     Returns:
-        Where the run ended, and the weights of its best evaluation.
+        Where the run ended, and the trained tensors of its best evaluation.
     """
+    if settings.recompute:
+        model.activation_checkpointing_enable()  # type: ignore[operator]  # transformers' own
     optimizer = new_optimizer(model, settings.weight_decay)
-    progress, best = Progress(), named_tensors(model)
-    if (run / STATE).exists():
-        progress, best = load_state(run / STATE, model, optimizer)
-    _truncate_log(run / LOG, progress.step)
+    progress, best = Progress(), trained_tensors(model)
+    if run.state.exists():
+        progress, best = load_state(run.state, model, optimizer)
+    world.wait()  # nobody replaces the state before everybody has read it
+    if world.is_first:
+        _truncate_log(run.log, progress.step)
     before, losses, started = progress.seconds, [], time.monotonic()
+    stepper = _Stepper(model, optimizer, batches, settings, world)
     with (
-        ProgressBar(*_COLUMNS, console=Console(stderr=True)) as bar,
-        (run / LOG).open("a", encoding="utf-8", buffering=1) as log,
+        ProgressBar(*_COLUMNS, console=Console(stderr=True), disable=not world.is_first) as bar,
+        run.log.open("a", encoding="utf-8", buffering=1) as log,
     ):
         task = bar.add_task("training", total=settings.steps, completed=progress.step)
-        while progress.step < settings.steps:
-            loss, norm, rate = _take_step(model, optimizer, batches, settings, progress.step)
+        while progress.step < settings.steps and not _is_stuck(progress, settings):
+            loss, norm, rate = stepper.take(progress.step)
             losses.append(loss)
             progress.step += 1
             progress.seconds = before + time.monotonic() - started
@@ -64,37 +78,72 @@ def fit(
             line |= {"learning_rate": rate, "gradient_norm": norm}
             losses = []
             if evaluating:
-                loss = total_loss(model, validation[:, :-1], validation[:, 1:]) / validation[:, 1:].size
-                line["validation_loss"] = loss
-                if loss < progress.best_loss:
-                    progress.best_step, progress.best_loss = progress.step, loss
-                    best = named_tensors(model)
-            # Logged before it is saved: what the log has beyond the state is dropped when the run resumes.
-            log.write(json.dumps(line) + "\n")
-            if evaluating:
-                save_state(run / STATE, model, optimizer, progress, best)
+                mine = validation[world.rank :: world.size]
+                nats = world.sum(total_loss(model, mine[:, :-1], mine[:, 1:]))
+                line["validation_loss"] = nats / validation[:, 1:].size
+                if line["validation_loss"] < progress.best_loss:
+                    progress.best_step, progress.best_loss = progress.step, line["validation_loss"]
+                    best = trained_tensors(model)
+            if world.is_first:
+                # Logged before it is saved: what the log has beyond the state is dropped when the run resumes.
+                log.write(json.dumps(line) + "\n")
+                if evaluating:
+                    save_state(run.state, model, optimizer, progress, best)
+                    run.keep()
             bar.update(task, description=f"loss {line['training_loss']:.3f}, validation {progress.best_loss:.3f}")
     return progress, best
 
 
-def _take_step(
-    model: GPT2LMHeadModel, optimizer: torch.optim.Optimizer, batches: Batches, settings: TrainingSettings, step: int
-) -> tuple[float, float, float]:
-    """Take one step; returns the batch's loss, the norm of its gradient before clipping and the learning rate."""
-    rate = learning_rate(step, peak=settings.learning_rate, warmup=settings.warmup, steps=settings.steps)
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-    # Dropout drawn anew from seed and step: the state of the generator need not be saved.
-    torch.manual_seed(int(np.random.SeedSequence((settings.seed, step)).generate_state(1)[0]))
-    model.train()
-    batch = torch.from_numpy(batches.at(step))  # (B, T + 1)
-    with torch.autocast("cpu", torch.bfloat16, enabled=settings.precision == "bf16"):
-        loss = next_token_loss(model, batch[:, :-1], batch[:, 1:])
-    torch.autograd.backward(loss)
-    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip, error_if_nonfinite=True)
-    optimizer.step()
-    optimizer.zero_grad()
-    return loss.item(), norm.item(), rate
+class _Stepper:
+    """Takes the steps of a run, each a function of its number alone."""
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        optimizer: torch.optim.Optimizer,
+        batches: Batches,
+        settings: TrainingSettings,
+        world: World,
+    ) -> None:
+        self._model, self._shared = model, world.shared(model)
+        self._optimizer, self._batches, self._settings, self._world = optimizer, batches, settings, world
+        self._parts = settings.micro_batches(world.size)
+
+    def take(self, step: int) -> tuple[float, float, float]:
+        """Take one step; returns the batch's loss, its gradient's norm before clipping, and the learning rate."""
+        settings, world = self._settings, self._world
+        rate = learning_rate(step, peak=settings.learning_rate, warmup=settings.warmup, steps=settings.steps)
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+        self._model.train()
+        parts = np.split(self._batches.at(step), self._parts)  # (b, T + 1) each
+        total = 0.0
+        for number in range(world.rank, self._parts, world.size):
+            # Dropout drawn anew from seed, step and part: the state of the generator need not be saved, and it is
+            # the same for however many processes.
+            torch.manual_seed(int(np.random.SeedSequence((settings.seed, step, number)).generate_state(1)[0]))
+            batch = torch.from_numpy(parts[number]).to(world.device)
+            is_last = number + world.size >= self._parts
+            with self._unshared() if not is_last else nullcontext():
+                with torch.autocast(world.device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
+                    loss = next_token_loss(self._shared, batch[:, :-1], batch[:, 1:]) / self._parts
+                # The gradients of the processes are averaged, and are wanted as a sum.
+                torch.autograd.backward(loss * world.size)
+            total += loss.item()
+        trained = [parameter for parameter in self._model.parameters() if parameter.requires_grad]
+        norm = torch.nn.utils.clip_grad_norm_(trained, settings.clip, error_if_nonfinite=True)
+        self._optimizer.step()
+        self._optimizer.zero_grad()
+        return world.sum(total), norm.item(), rate
+
+    def _unshared(self) -> Any:
+        """While gradients of several parts add up, the processes need not exchange them."""
+        return self._shared.no_sync() if self._world.size > 1 else nullcontext()  # type: ignore[operator]
+
+
+def _is_stuck(progress: Progress, settings: TrainingSettings) -> bool:
+    """Whether so many evaluations have passed without a lower loss that the run may stop."""
+    return bool(settings.patience) and progress.step - progress.best_step >= settings.patience * settings.eval_every
 
 
 def _truncate_log(path: Path, step: int) -> None:

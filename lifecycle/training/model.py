@@ -1,44 +1,100 @@
 """The model in training: transformers' GPT-2, its loss, and its way into and out of named tensors."""
 
+import warnings
 from collections.abc import Mapping
+from typing import Final
 
 import torch
 import torch.nn.functional as F  # noqa: N812 (the name everybody knows it by)
 from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel
 
+from handler.inference.config import Activation, ModelConfig
+from lifecycle.training.base import Base
 from lifecycle.training.settings import TrainingSettings
+
+# The tanh approximation is the function that checkpoints call "gelu_new", in one fused kernel instead of seven.
+_ACTIVATIONS: Final[Mapping[Activation, str]] = {"gelu": "gelu", "gelu_tanh": "gelu_pytorch_tanh"}
+_IN_CHECKPOINTS: Final = {"gelu": "gelu", "gelu_pytorch_tanh": "gelu_new"}
 
 
 def new_model(settings: TrainingSettings, end_of_text: int) -> GPT2LMHeadModel:
-    """A freshly initialised GPT-2; the seed decides its weights.
+    """A freshly initialised GPT-2; the seed decides its weights."""
+    config = ModelConfig(
+        layers=settings.layers,
+        heads=settings.heads,
+        width=settings.width,
+        inner_width=4 * settings.width,
+        context_length=settings.context,
+        vocabulary_size=settings.vocabulary,
+        layer_norm_epsilon=1e-5,
+        activation="gelu_tanh",
+    )
+    torch.manual_seed(settings.seed)
+    return GPT2LMHeadModel(_transformers_config(config, settings.dropout, end_of_text))
+
+
+def model_to_tune(base: Base, settings: TrainingSettings, end_of_text: int) -> torch.nn.Module:
+    """The model to start from, whole, or with adapters of which alone the weights are trained.
+
+    Adapters stand beside every matrix of the blocks and begin as zeros, so that the first loss is the base's.
+    """
+    model = GPT2LMHeadModel(_transformers_config(base.config, settings.dropout, end_of_text))
+    load_tensors(model, base.weights)
+    if not settings.lora_rank:
+        return model
+    # Only here: importing it takes seconds.
+    from peft import LoraConfig, get_peft_model  # noqa: PLC0415
+
+    torch.manual_seed(settings.seed)
+    adapters = LoraConfig(
+        r=settings.lora_rank,
+        lora_alpha=2 * settings.lora_rank,
+        target_modules=["c_attn", "c_proj", "c_fc"],
+        fan_in_fan_out=True,  # GPT-2 stores its matrices (in, out)
+        task_type="CAUSAL_LM",
+    )
+    with warnings.catch_warnings():
+        # peft 0.21 asks for an attribute that transformers 5 is about to rename.
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+        return get_peft_model(model, adapters)
+
+
+def merged(model: torch.nn.Module) -> GPT2LMHeadModel:
+    """The model with its adapters, if it has any, added to the matrices they stand beside."""
+    if isinstance(model, GPT2LMHeadModel):
+        return model
+    plain: GPT2LMHeadModel = model.merge_and_unload()  # type: ignore[operator]  # it is peft's
+    return plain
+
+
+def _transformers_config(config: ModelConfig, dropout: float, end_of_text: int) -> GPT2Config:
+    """The architecture in transformers' words.
 
     Attention weights are not dropped: torch's fused attention on CPU has no dropout, and residual and embedding
     dropout regularise enough.
     """
-    torch.manual_seed(settings.seed)
-    return GPT2LMHeadModel(
-        GPT2Config(
-            vocab_size=settings.vocabulary,
-            n_positions=settings.context,
-            n_embd=settings.width,
-            n_layer=settings.layers,
-            n_head=settings.heads,
-            # The same function as the "gelu_new" that the checkpoint names, in one fused kernel instead of seven.
-            activation_function="gelu_pytorch_tanh",
-            resid_pdrop=settings.dropout,
-            embd_pdrop=settings.dropout,
-            attn_pdrop=0.0,
-            bos_token_id=end_of_text,
-            eos_token_id=end_of_text,
-            attn_implementation="sdpa",  # type: ignore[call-arg]  # one of PreTrainedConfig's own keywords
-        )
+    return GPT2Config(
+        vocab_size=config.vocabulary_size,
+        n_positions=config.context_length,
+        n_embd=config.width,
+        n_layer=config.layers,
+        n_head=config.heads,
+        n_inner=None if config.inner_width == 4 * config.width else config.inner_width,
+        layer_norm_epsilon=config.layer_norm_epsilon,
+        activation_function=_ACTIVATIONS[config.activation],
+        resid_pdrop=dropout,
+        embd_pdrop=dropout,
+        attn_pdrop=0.0,
+        bos_token_id=end_of_text,
+        eos_token_id=end_of_text,
+        attn_implementation="sdpa",  # type: ignore[call-arg]  # one of PreTrainedConfig's own keywords
     )
 
 
-def new_optimizer(model: GPT2LMHeadModel, weight_decay: float) -> torch.optim.AdamW:
+def new_optimizer(model: torch.nn.Module, weight_decay: float) -> torch.optim.AdamW:
     """AdamW (Loshchilov & Hutter 2019) that decays matrices only: gains and biases have no reason to be small."""
-    parameters = list(model.parameters())
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     groups = [
         {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": weight_decay},
         {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
@@ -46,7 +102,7 @@ def new_optimizer(model: GPT2LMHeadModel, weight_decay: float) -> torch.optim.Ad
     return torch.optim.AdamW(groups, betas=(0.9, 0.995), fused=True)
 
 
-def next_token_loss(model: GPT2LMHeadModel, inputs: Tensor, targets: Tensor, reduction: str = "mean") -> Tensor:
+def next_token_loss(model: torch.nn.Module, inputs: Tensor, targets: Tensor, reduction: str = "mean") -> Tensor:
     """Cross-entropy of every target, in nats; targets of -100 count for nothing.
 
     Args:
@@ -61,12 +117,25 @@ def next_token_loss(model: GPT2LMHeadModel, inputs: Tensor, targets: Tensor, red
 
 def named_tensors(model: GPT2LMHeadModel) -> dict[str, Tensor]:
     """Copies of the weights under the names of the original GPT-2 files: no `transformer.` prefix, no tied head."""
-    return {name: tensor.detach().clone() for name, tensor in model.transformer.state_dict().items()}
+    return {name: tensor.detach().cpu().clone() for name, tensor in model.transformer.state_dict().items()}
 
 
 def load_tensors(model: GPT2LMHeadModel, tensors: Mapping[str, Tensor]) -> None:
     """Put weights named like `named_tensors` names them back into a model."""
     model.transformer.load_state_dict(tensors)
+
+
+def trained_tensors(model: torch.nn.Module) -> dict[str, Tensor]:
+    """Copies of what is trained, the whole model or its adapters, under torch's names."""
+    return {name: p.detach().cpu().clone() for name, p in model.named_parameters() if p.requires_grad}
+
+
+@torch.no_grad()
+def load_trained(model: torch.nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Put back what `trained_tensors` copied."""
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            parameter.copy_(tensors[name])
 
 
 def checkpoint_config(model: GPT2LMHeadModel, dtype: str) -> dict[str, object]:
@@ -81,7 +150,7 @@ def checkpoint_config(model: GPT2LMHeadModel, dtype: str) -> dict[str, object]:
         "model_type": "gpt2",
         **shape,
         "layer_norm_epsilon": config.layer_norm_epsilon,
-        "activation_function": "gelu_new",
+        "activation_function": _IN_CHECKPOINTS[config.activation_function],
         **dropout,
         "bos_token_id": config.bos_token_id,
         "eos_token_id": config.eos_token_id,

@@ -1,14 +1,15 @@
 """The checkpoint folder that a run leaves: what `lifecycle publish` takes."""
 
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from tokenizers import Tokenizer
 from transformers import GPT2LMHeadModel
 
 from handler.inference.weights import Tensor
 from lifecycle.checkpoint import (
+    CHAT_TEMPLATE,
     CONFIG,
     GENERATION,
     PROVENANCE,
@@ -19,6 +20,7 @@ from lifecycle.checkpoint import (
     read_checkpoint,
     write_json,
 )
+from lifecycle.training.base import Base
 from lifecycle.training.model import checkpoint_config, named_tensors
 from lifecycle.weights import write_tensors
 
@@ -26,14 +28,20 @@ _STORED_AS = {"float32": "F32", "float16": "F16"}
 
 
 def write_output(
-    out: Path, model: GPT2LMHeadModel, tokenizer: Tokenizer, *, dtype: str, provenance: Provenance
+    out: Path, model: GPT2LMHeadModel, tokenizer: bytes, *, dtype: str, provenance: Provenance, base: Base | None
 ) -> Checkpoint:
-    """Write configuration, tokenizer, generation defaults, provenance and weights, and check what was written."""
+    """Write configuration, tokenizer, generation defaults, provenance and weights, and check what was written.
+
+    What training does not touch, generation defaults and a chat template, is that of the base, if there is one.
+    """
     end_of_text = model.config.eos_token_id
     write_json(out / CONFIG, checkpoint_config(model, dtype))
     write_json(out / GENERATION, {"bos_token_id": end_of_text, "eos_token_id": end_of_text})
+    if base:
+        for name in {GENERATION, CHAT_TEMPLATE}.intersection(base.checkpoint.files):
+            shutil.copyfile(base.checkpoint.folder / name, out / name)
     write_json(out / PROVENANCE, asdict(provenance))
-    tokenizer.save(str(out / TOKENIZER))
+    (out / TOKENIZER).write_bytes(tokenizer)
     tensors = {}
     for name, tensor in named_tensors(model).items():
         stored = tensor.to(getattr(torch, dtype)).numpy()

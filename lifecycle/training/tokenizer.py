@@ -1,11 +1,13 @@
 """A byte-level BPE tokenizer of GPT-2's kind, learned from the training texts."""
 
 from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from handler.errors import InvalidRequestError
+from lifecycle.checkpoint import read_tokenizer as check_tokenizer
 from lifecycle.training.batches import Ids
 
 END_OF_TEXT = "<|endoftext|>"
@@ -47,4 +49,25 @@ def train_tokenizer(texts: Iterable[str], vocabulary_size: int) -> Tokenizer:
 def encode_documents(tokenizer: Tokenizer, documents: Iterable[str]) -> list[Ids]:
     """Token ids of each document, begun by `<|endoftext|>`, (N,)."""
     texts = [END_OF_TEXT + document for document in documents]
-    return [np.array(encoding.ids, dtype=np.int64) for encoding in tokenizer.encode_batch(texts)]
+    encodings = tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+    return [np.array(encoding.ids, dtype=np.int64) for encoding in encodings]
+
+
+def read_tokenizer(path: Path) -> Tokenizer:
+    """Read the tokenizer of a checkpoint folder.
+
+    Raises:
+        CorruptModelError: it is missing or damaged.
+        UnsupportedModelError: it is of another kind than GPT-2's.
+    """
+    check_tokenizer(path)
+    tokenizer: Tokenizer = Tokenizer.from_file(str(path))
+    # A file may ask for both; a document is never cut or filled up in silence.
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
+
+
+def tokenizer_json(tokenizer: Tokenizer) -> bytes:
+    """A tokenizer as `tokenizer.json` holds it."""
+    return str(tokenizer.to_str(pretty=True)).encode()

@@ -10,6 +10,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.chromium import NoBrowserError, chromium
+from tests.serving import demo_server
 
 Visit: TypeAlias = Callable[..., Page]
 

@@ -202,6 +202,11 @@ def test_keys(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str
         (["promote", "Tiny", "v0123456789abcdef"], "name must match [a-z0-9][a-z0-9._-]{0,63}, not 'Tiny'"),
         (["publish", "/nowhere", "--name", "tiny"], "/nowhere is not a folder"),
         (["import", "/nowhere", "--out", "/tmp/never"], "/nowhere is not a folder with a config.json"),
+        (["prepare", "/nowhere", "--out", "/tmp/never"], "source: /nowhere holds no *.txt or *.jsonl file"),
+        (["prepare", "s3://no-such-bucket/x", "--out", "/tmp/never"], "s3://no-such-bucket/x does not exist"),
+        (["train", "/nowhere", "--out", "/tmp/never"], "texts: /nowhere is not a folder with at least one *.txt file"),
+        (["evaluate", "/nowhere", "--text", "/nowhere"], "/nowhere is not a folder"),
+        (["compare", "/nowhere", "/nowhere"], "/nowhere is not a folder"),
         (["list", "--bucket", "no-such-bucket"], "s3://no-such-bucket/models/ does not exist"),
         (["keys", "list"], "The keys table 'api-keys' cannot be used"),
     ],
@@ -243,7 +248,18 @@ def test_a_folder_that_cannot_be_written_is_one_line(
     assert error.count("\n") == 1
 
 
-@pytest.mark.parametrize("words", [["publish"], ["promote", "tiny"], ["keys", "revoke"], ["nonsense"], ["list", "--x"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["publish"],
+        ["prepare"],
+        ["evaluate", "x"],
+        ["promote", "tiny"],
+        ["keys", "revoke"],
+        ["nonsense"],
+        ["list", "--x"],
+    ],
+)
 def test_bad_usage_is_told_with_status_2(
     words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -263,5 +279,6 @@ def test_help_is_there_at_once() -> None:
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
     assert time.monotonic() - started < 5
     assert run.stderr == "imported: []\n"
-    for word in ("import", "train", "publish", "promote", "rollback", "gc", "list", "keys"):
+    words = "import prepare train evaluate compare publish promote rollback gc list keys"
+    for word in words.split():
         assert f" {word} " in run.stdout

@@ -8,8 +8,10 @@ import torch
 from tokenizers import Tokenizer
 from transformers import GPT2LMHeadModel
 
+from lifecycle.evaluating.perplexity import Perplexity
+from lifecycle.evaluating.windows import sliding_windows
 from lifecycle.training.corpus import Book
-from lifecycle.training.evaluation import Perplexity, evaluate_book, sliding_windows
+from lifecycle.training.evaluation import evaluate_book
 from lifecycle.training.model import new_model
 from lifecycle.training.settings import TrainingSettings
 from lifecycle.training.tokenizer import END_OF_TEXT, train_tokenizer

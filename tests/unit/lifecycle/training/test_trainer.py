@@ -22,12 +22,9 @@ from lifecycle.training import trainer
 from lifecycle.training.batches import Batches, Ids
 from lifecycle.training.settings import TrainingSettings
 from lifecycle.training.trainer import train
+from tests.runs import log_of
 
 PUBLISHED = {"config.json", "generation_config.json", "model.safetensors", "provenance.json", "tokenizer.json"}
-
-
-def log_of(out: Path) -> list[dict[str, float]]:
-    return [json.loads(line) for line in (out / "run" / "log.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
 def test_a_run_learns_and_leaves_a_checkpoint(texts: Path, tmp_path: Path, tiny: TrainingSettings) -> None:
@@ -199,8 +196,8 @@ def test_a_run_is_not_resumed_on_other_texts(texts: Path, tmp_path: Path, tiny: 
 
 
 def test_settings_that_are_refused_leave_nothing_behind(tiny: TrainingSettings, texts: Path, tmp_path: Path) -> None:
-    with pytest.raises(InvalidRequestError, match="texts: one batch takes 4 windows of 4096 tokens"):
-        train(texts, tmp_path / "out", dataclasses.replace(tiny, context=4096))
+    with pytest.raises(InvalidRequestError, match="texts: one batch takes 4096 windows of 16 tokens"):
+        train(texts, tmp_path / "out", dataclasses.replace(tiny, batch_size=4096))
 
     assert not (tmp_path / "out").exists()
 
@@ -208,5 +205,5 @@ def test_settings_that_are_refused_leave_nothing_behind(tiny: TrainingSettings, 
 def test_held_out_books_shorter_than_a_window_are_refused(tiny: TrainingSettings, texts: Path, tmp_path: Path) -> None:
     (texts / "tower.txt").write_text("Short.", encoding="utf-8")
 
-    with pytest.raises(InvalidRequestError, match=r"hold-out: one window takes 17 tokens; the held-out books have \d"):
+    with pytest.raises(InvalidRequestError, match=r"hold-out: one window takes 17 tokens; the held-out texts have \d"):
         train(texts, tmp_path / "out", tiny)

@@ -10,12 +10,14 @@ _FLAGS: Final = ("avx2", "f16c", "avx_vnni", "avx512f", "avx512bw", "avx512_vnni
 
 
 def describe_machine(proc: Path = Path("/proc")) -> str:
-    """Processor, cores, instruction sets, memory and kernel.
+    """Processor, cores, instruction sets, memory and kernel; away from Linux on x86, what Python knows of them.
 
     Args:
         proc: where the kernel says what it runs on.
     """
-    info = _fields(proc / "cpuinfo")
+    info = _fields(proc / "cpuinfo") if (proc / "cpuinfo").exists() else {}
+    if "flags" not in info:
+        return f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}"
     flags = info["flags"].split()
     processor = f"{info['model name']} family {info['cpu family']} model {info['model']}"
     gibibytes = int(_fields(proc / "meminfo")["MemTotal"].split()[0]) / 2**20

@@ -2,7 +2,7 @@ import os
 import platform
 from pathlib import Path
 
-from bench.machine import describe_machine
+from lifecycle.machine import describe_machine
 
 CPUINFO = """processor\t: 0
 model name\t: Fast Processor
@@ -24,6 +24,12 @@ def test_describes_the_machine(tmp_path: Path) -> None:
     assert describe_machine(tmp_path) == (
         f"Fast Processor family 25 model 17, {os.cpu_count()} cores, avx2 avx512f avx512_vnni, 16 GiB, "
         f"{platform.system()} {platform.release()}"
+    )
+
+
+def test_describes_a_machine_that_says_less_of_itself(tmp_path: Path) -> None:
+    assert describe_machine(tmp_path) == (
+        f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}"
     )
 
 
