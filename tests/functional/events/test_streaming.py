@@ -39,6 +39,8 @@ def test_a_stream_comes_with_its_prelude(send: Send) -> None:
         assert prelude["cookies"] == []
         headers = prelude["headers"]
         assert len(headers.pop("x-request-id")) == 32
+        assert headers.pop("x-model-version").startswith("v")
+        assert "prefill;dur=" in headers.pop("server-timing")
         assert headers == {
             "cache-control": "no-store",
             "x-accel-buffering": "no",
