@@ -122,7 +122,7 @@ def test_every_field_is_one_of_the_api(page: Page) -> None:
     names = set(page.values("name")) - {"viewport"}
     # Of the others, some make no sense on a page, and some it fills in itself.
     assert CompletionBody.model_fields.keys() - names == {
-        "echo", "logit_bias", "logprobs", "model", "n", "stream", "stream_options", "user",
+        "best_of", "echo", "logit_bias", "logprobs", "model", "n", "stream", "stream_options", "suffix", "user",
     }  # fmt: skip
     assert names <= CompletionBody.model_fields.keys()
 
