@@ -28,9 +28,9 @@ from bench.cold.checkpoints import quantized_model
 from bench.engine import CACHE, NEW, PROMPT, ROOT, prompts, start
 from bench.report import Report, Setting
 from bench.subject import Subject
-from handler.answering import TOGETHER as LINES_TOGETHER
-from handler.bulk.runs import INPUTS
 from handler.registry.s3 import s3_client
+from handler.work.answering import TOGETHER as LINES_TOGETHER
+from handler.work.bulk.runs import INPUTS
 from lifecycle.local.cloud import RESULTS_BUCKET, embedded_cloud
 from lifecycle.local.invoke import emulated_function, invoke
 from lifecycle.machine import describe_machine

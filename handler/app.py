@@ -32,12 +32,12 @@ from handler.api.jobs import RespondAsyncMiddleware
 from handler.api.model_version import ModelVersionMiddleware
 from handler.api.request_id import RequestIdMiddleware
 from handler.api.server_timing import ServerTimingMiddleware
-from handler.background import Background
 from handler.fetching import Fetching
 from handler.loading import ModelLoading
 from handler.models import models_of
 from handler.settings import Settings, settings
 from handler.stages import cold_start
+from handler.work.background import Background
 
 # How long a thread that computes in Python keeps the event loop waiting; Python's own default is five times as long.
 SWITCH_SECONDS = 0.001

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Final
 
-from handler.answering import PART_LINES, WRITE_SECONDS
-from handler.bulk.limits import range_bytes
+from handler.work.answering import PART_LINES, WRITE_SECONDS
+from handler.work.bulk.limits import range_bytes
 
 LAMBDA_GB_SECOND: Final = 0.0000166667
 LAMBDA_REQUEST: Final = 0.20 / 1e6

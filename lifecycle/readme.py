@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from handler.batch_lines import LARGEST_LINE
-from handler.bulk import limits
-from handler.multipart import MOST_PARTS, SMALLEST_PART
+from handler.kept.multipart import MOST_PARTS, SMALLEST_PART
 from handler.settings import Settings
+from handler.work.bulk import limits
+from handler.work.lines import LARGEST_LINE
 from lifecycle.bulk_estimate import Job, estimate
 
 ROOT = Path(__file__).parent.parent

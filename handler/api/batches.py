@@ -10,9 +10,9 @@ from handler.api.dependencies import KeptBatches, KeptFiles, refuse_limited_keys
 from handler.api.files import LARGEST_PAGE, After
 from handler.api.json_body import JsonRoute
 from handler.api.validation import StrictBody
-from handler.batches import COMPLETION_SECONDS, FINAL, LARGEST_INPUT, Batch, Endpoint
 from handler.errors import InvalidRequestError
-from handler.files import new_id
+from handler.kept.batches import COMPLETION_SECONDS, FINAL, LARGEST_INPUT, Batch, Endpoint
+from handler.kept.files import new_id
 
 router = APIRouter(tags=["batches"], route_class=JsonRoute)
 

@@ -9,11 +9,11 @@ from fastapi import Depends, Request
 
 from handler.allowance import UNLIMITED, Allowance
 from handler.api.validation import printable
-from handler.batches import Batches
 from handler.cancellation import Cancellation
 from handler.deadline import deadline_of
 from handler.errors import NotForLimitedKeysError, UnknownModelError
-from handler.files import Files
+from handler.kept.batches import Batches
+from handler.kept.files import Files
 from handler.service import TextService
 from handler.timing import current_timing
 
@@ -107,7 +107,7 @@ def _files(request: Request) -> Files:
     state = request.app.state
     with _making_storage:
         if not hasattr(state, "files"):
-            from handler.storage import storage_of  # noqa: PLC0415 - boto3 takes 0.2 s, and completions do without it
+            from handler.kept.storage import storage_of  # noqa: PLC0415 - boto3 takes 0.2 s, and completions do without it
 
             state.files = Files(storage_of(state.results_bucket))
     files: Files = state.files

@@ -13,7 +13,7 @@ from handler.api.dependencies import KeptFiles
 from handler.api.forms import read_form
 from handler.api.validation import describe, printable
 from handler.errors import InvalidRequestError
-from handler.files import FileObject, Purpose, content_key, new_id
+from handler.kept.files import FileObject, Purpose, content_key, new_id
 
 router = APIRouter(tags=["files"])
 

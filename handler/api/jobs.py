@@ -11,8 +11,8 @@ from handler.api.completion_schemas import CompletionBody
 from handler.api.dependencies import KeptFiles, refuse_limited_keys
 from handler.api.json_body import JsonRoute
 from handler.errors import InvalidRequestError
-from handler.files import new_id
-from handler.jobs import Job, JobRequest, Jobs
+from handler.kept.files import new_id
+from handler.kept.jobs import Job, JobRequest, Jobs
 
 router = APIRouter(tags=["jobs"], route_class=JsonRoute)
 

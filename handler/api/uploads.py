@@ -10,8 +10,8 @@ from handler.api.dependencies import KeptFiles
 from handler.api.forms import read_form
 from handler.api.json_body import JsonRoute
 from handler.api.validation import StrictBody
-from handler.batches import LARGEST_INPUT
-from handler.uploads import Upload, UploadPart, Uploads
+from handler.kept.batches import LARGEST_INPUT
+from handler.kept.uploads import Upload, UploadPart, Uploads
 
 router = APIRouter(tags=["uploads"], route_class=JsonRoute)
 

@@ -12,7 +12,7 @@ from handler.events.adapter import LambdaEvent
 from handler.loading import ModelLoading
 
 if TYPE_CHECKING:
-    from handler.storage import Storage
+    from handler.kept.storage import Storage
 
 # Of the ranges that have no result so many are named: what a state hands on is bounded.
 MOST_MISSING = 100
@@ -76,8 +76,8 @@ class BulkAdapter:
         raise InvalidRequestError("`bulk` must be split, part or join.", param="bulk")
 
     def _split(self, event: SplitEvent) -> dict[str, Any]:
-        from handler.bulk.runs import INPUTS  # noqa: PLC0415 - HTTP does without it
-        from handler.bulk.split import split  # noqa: PLC0415
+        from handler.work.bulk.runs import INPUTS  # noqa: PLC0415 - HTTP does without it
+        from handler.work.bulk.split import split  # noqa: PLC0415
 
         if not event.input.startswith(INPUTS):
             raise InvalidRequestError(f"`input` must be an object below {INPUTS} of the results bucket.", param="input")
@@ -92,16 +92,16 @@ class BulkAdapter:
         }
 
     def _answer(self, event: PartEvent, deadline: float | None) -> dict[str, Any]:
-        from handler.bulk.part import answer_part  # noqa: PLC0415 - likewise
-        from handler.bulk.runs import Range, Run  # noqa: PLC0415
+        from handler.work.bulk.part import answer_part  # noqa: PLC0415 - likewise
+        from handler.work.bulk.runs import Range, Run  # noqa: PLC0415
 
         run = Run(self._storage, event.input, event.etag)
         record = answer_part(run, Range(first=event.first, end=event.end), self._loading, deadline)
         return {"finished": False} if record is None else {"finished": True, **record.model_dump()}
 
     def _join(self, event: JoinEvent, deadline: float | None) -> dict[str, Any]:
-        from handler.bulk.join import join  # noqa: PLC0415 - likewise
-        from handler.bulk.runs import Run  # noqa: PLC0415
+        from handler.work.bulk.join import join  # noqa: PLC0415 - likewise
+        from handler.work.bulk.runs import Run  # noqa: PLC0415
 
         run = Run(self._storage, event.input, event.etag)
         joined = join(run, deadline)
@@ -121,7 +121,7 @@ class BulkAdapter:
 
     @property
     def _storage(self) -> "Storage":
-        from handler.storage import storage_of  # noqa: PLC0415 - boto3 takes 0.2 s, and HTTP does without it
+        from handler.kept.storage import storage_of  # noqa: PLC0415 - boto3 takes 0.2 s, and HTTP does without it
 
         with self._making:
             if self._made is None:

@@ -17,8 +17,8 @@ from handler.api.validation import parse_body
 from handler.deadline import LambdaContext, deadline_of
 from handler.errors import DeadlineExceededError, EngineError, InvalidRequestError, ServiceError
 from handler.events.sending import Sender
+from handler.kept.results import RequestKey, Response, Results, request_key
 from handler.loading import ModelLoading
-from handler.results import RequestKey, Response, Results, request_key
 from handler.telemetry import logger
 
 # What it takes, at worst, to write the results after the last token: S3 may have to be asked several times.
@@ -90,7 +90,7 @@ class MessageWorker:
 
     @cached_property
     def _results(self) -> Results:
-        from handler.storage import storage_of  # noqa: PLC0415 - boto3 takes 0.2 s, and HTTP does without it
+        from handler.kept.storage import storage_of  # noqa: PLC0415 - boto3 takes 0.2 s, and HTTP does without it
 
         return Results(storage_of(self._bucket))
 

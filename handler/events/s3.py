@@ -15,19 +15,19 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_plus
 
-from handler.batch_lines import endpoint_of
-from handler.batches import COMPLETION_SECONDS, CONTINUED, CREATED, LARGEST_INPUT, Batch, Batches
 from handler.deadline import LambdaContext, deadline_of
 from handler.errors import InvalidRequestError, NoSuchObjectError, ServiceError
 from handler.events.adapter import LambdaEvent, has_records_of
 from handler.events.messages import EVENT_SOURCE
 from handler.events.sending import Sender
-from handler.files import FileObject, Files, new_id
-from handler.jobs import REQUESTED, Job
+from handler.kept.batches import COMPLETION_SECONDS, CONTINUED, CREATED, LARGEST_INPUT, Batch, Batches
+from handler.kept.files import FileObject, Files, new_id
+from handler.kept.jobs import REQUESTED, Job
 from handler.loading import ModelLoading
+from handler.work.lines import endpoint_of
 
 if TYPE_CHECKING:
-    from handler.storage import Storage
+    from handler.kept.storage import Storage
 
 INBOX = "inbox/"
 
@@ -88,11 +88,11 @@ class S3Adapter:
         if created.bucket != self._bucket:
             return
         if created.key.startswith((CREATED, CONTINUED)):
-            from handler.batch_runner import BatchRunner  # noqa: PLC0415 - HTTP does without it
+            from handler.work.batch_runner import BatchRunner  # noqa: PLC0415 - HTTP does without it
 
             BatchRunner(self._loading, self._storage).give_up(_batch_of(created.key), error)
         elif created.key.startswith(REQUESTED):
-            from handler.job_runner import JobRunner  # noqa: PLC0415 - HTTP does without it
+            from handler.work.job_runner import JobRunner  # noqa: PLC0415 - HTTP does without it
 
             self._tell(JobRunner(self._loading, self._storage).give_up(_job_of(created.key), error))
 
@@ -113,7 +113,7 @@ class S3Adapter:
 
     def _work(self, batch_id: str, context: LambdaContext) -> bool:
         """Work on a batch as long as there is time, and have somebody go on if it was not enough."""
-        from handler.batch_runner import BatchRunner  # noqa: PLC0415 - HTTP does without it
+        from handler.work.batch_runner import BatchRunner  # noqa: PLC0415 - HTTP does without it
 
         finished = BatchRunner(self._loading, self._storage).run(batch_id, deadline_of({}, context))
         if not finished:
@@ -122,7 +122,7 @@ class S3Adapter:
 
     def _answer(self, job_id: str, context: LambdaContext) -> bool:
         """Answer a job and tell the bus, at least once."""
-        from handler.job_runner import JobRunner  # noqa: PLC0415 - HTTP does without it
+        from handler.work.job_runner import JobRunner  # noqa: PLC0415 - HTTP does without it
 
         self._tell(JobRunner(self._loading, self._storage).run(job_id, deadline_of({}, context)))
         return True
@@ -161,7 +161,7 @@ class S3Adapter:
 
     @property
     def _storage(self) -> "Storage":
-        from handler.storage import storage_of  # noqa: PLC0415 - boto3 takes 0.2 s, and HTTP does without it
+        from handler.kept.storage import storage_of  # noqa: PLC0415 - boto3 takes 0.2 s, and HTTP does without it
 
         with self._making:
             if self._made is None:

@@ -85,7 +85,7 @@ class Sender:
         import boto3  # noqa: PLC0415 - requests over HTTP do without it, and it takes 0.2 s
         from botocore.config import Config  # noqa: PLC0415
 
-        from handler.storage import MAKING_CLIENTS  # noqa: PLC0415
+        from handler.kept.storage import MAKING_CLIENTS  # noqa: PLC0415
 
         with MAKING_CLIENTS:
             if (service, region) not in self._clients:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from handler.bulk.runs import INPUTS, RUNS
 from handler.errors import EngineError, InvalidRequestError
 from handler.registry.s3 import s3_client
 from handler.telemetry import logger
+from handler.work.bulk.runs import INPUTS, RUNS
 from lifecycle.local.cloud import RESULTS_BUCKET, embedded_cloud
 from lifecycle.local.models import publish_source
 from lifecycle.local.state_machine import StateMachine, definition, local_state_machine

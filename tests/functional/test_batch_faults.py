@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from handler.answering import PART_LINES, WRITE_SECONDS
 from handler.errors import StorageUnavailableError
+from handler.work.answering import PART_LINES, WRITE_SECONDS
 from tests.fake_engine import FakeEngine
 from tests.functional.flaky_s3 import Flaky, flaky_s3
 from tests.functional.test_batches import CountingEngine, request, requests, running_place, texts

@@ -10,16 +10,16 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from handler.answering import PART_LINES, WRITE_SECONDS
 from handler.app import create_app
-from handler.batch_runner import BatchRunner
-from handler.batches import Batch, Batches
 from handler.errors import DeadlineExceededError, NoSuchObjectError
 from handler.inference.scheduler import Scheduler
+from handler.kept.batches import Batch, Batches
+from handler.kept.storage import ATTEMPTS, Storage
 from handler.loading import ModelLoading
 from handler.registry.s3 import s3_client
 from handler.service import TextService
-from handler.storage import ATTEMPTS, Storage
+from handler.work.answering import PART_LINES, WRITE_SECONDS
+from handler.work.batch_runner import BatchRunner
 from tests.fake_engine import FakeEngine, continuation
 from tests.models import tiny_tokenizer
 from tests.services import MANIFEST, VOCABULARY, make_settings

@@ -8,8 +8,8 @@ from urllib.request import urlopen
 import pytest
 
 from handler.api.files import LARGEST_DOWNLOAD, LARGEST_PAGE
-from handler.files import FileObject, Files, new_id
-from handler.storage import storage_of
+from handler.kept.files import FileObject, Files, new_id
+from handler.kept.storage import storage_of
 from tests.functional.test_batches import Place, running_place
 
 

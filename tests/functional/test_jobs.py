@@ -10,8 +10,8 @@ from starlette.testclient import TestClient
 
 from handler.app import create_app
 from handler.errors import DeadlineExceededError, NoSuchObjectError
-from handler.job_runner import WRITE_SECONDS, JobRunner
 from handler.loading import ModelLoading
+from handler.work.job_runner import WRITE_SECONDS, JobRunner
 from tests.fake_engine import FakeEngine
 from tests.functional.test_batches import CountingEngine, Place, greedy, running_place
 from tests.services import VOCABULARY, make_settings

@@ -9,9 +9,9 @@ from urllib.request import Request, urlopen
 import pytest
 
 from handler.errors import RequestIdReusedError, StorageUnavailableError
+from handler.kept.results import RequestKey, Response, Results, request_key
+from handler.kept.storage import ATTEMPTS, Storage, storage_of
 from handler.registry.s3 import s3_client
-from handler.results import RequestKey, Response, Results, request_key
-from handler.storage import ATTEMPTS, Storage, storage_of
 from tests.functional.flaky_s3 import Flaky, flaky_s3
 
 KEY = request_key("sqs", "She", "one")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from handler.uploads import Upload
+from handler.kept.uploads import Upload
 from tests.functional.test_batches import Place, running_place
 
 

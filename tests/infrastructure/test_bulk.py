@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from handler.answering import WRITE_SECONDS
-from handler.bulk import limits
-from handler.bulk.runs import INPUTS, RUNS
 from handler.events.bulk import JoinEvent, PartEvent, SplitEvent
+from handler.work.answering import WRITE_SECONDS
+from handler.work.bulk import limits
+from handler.work.bulk.runs import INPUTS, RUNS
 from lifecycle.local.state_machine import WORKER, definition, template
 from tests.infrastructure.stack import Stack
 

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from handler.batches import CONTINUED, CREATED
 from handler.events.eventbridge import REQUEST_TYPE
 from handler.events.s3 import BUS_SOURCE, CREATED_TYPE, INBOX
 from handler.events.sqs import ATTEMPTS
-from handler.jobs import REQUESTED
+from handler.kept.batches import CONTINUED, CREATED
+from handler.kept.jobs import REQUESTED
 from tests.infrastructure.stack import Stack
 
 FOURTEEN_DAYS = 14 * 24 * 3600

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from handler.answering import ROUTES
-from handler.batch_lines import LARGEST_LINE, MOST_ERRORS, BadLine, Line, endpoint_of, parse_lines, read_lines
-from handler.batches import ENDPOINTS, BatchError
+from handler.kept.batches import ENDPOINTS, BatchError
+from handler.work.answering import ROUTES
+from handler.work.lines import LARGEST_LINE, MOST_ERRORS, BadLine, Line, endpoint_of, parse_lines, read_lines
 
 URL = "/v1/completions"
 

@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from handler.bulk.runs import INPUTS, Range, Run
 from handler.events.bulk import BulkAdapter
+from handler.kept.storage import ATTEMPTS, Storage
 from handler.loading import ModelLoading
 from handler.registry.s3 import s3_client
 from handler.service import TextService
-from handler.storage import ATTEMPTS, Storage
+from handler.work.bulk.runs import INPUTS, Range, Run
 from lifecycle.local.cloud import RESULTS_BUCKET
 from tests.fake_engine import FakeEngine
 from tests.functional.events.worker import Context, CountingScheduler

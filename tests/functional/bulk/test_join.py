@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from handler.bulk.join import WRITE_SECONDS, Piece, cut, join
-from handler.bulk.limits import JOINED_PART
-from handler.bulk.runs import Range, Record, Run
 from handler.errors import NoSuchObjectError, StorageUnavailableError
-from handler.multipart import Multipart
+from handler.kept.multipart import Multipart
+from handler.work.bulk.join import WRITE_SECONDS, Piece, cut, join
+from handler.work.bulk.limits import JOINED_PART
+from handler.work.bulk.runs import Range, Record, Run
 from tests.functional.bulk.place import Place
 
 MIB = 2**20

@@ -5,12 +5,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from handler.answering import PART_LINES, WRITE_SECONDS
-from handler.batch_lines import LARGEST_LINE
-from handler.bulk.part import answer_part
-from handler.bulk.runs import Range, Run
 from handler.deadline import ANSWER_SECONDS
 from handler.errors import DeadlineExceededError, InvalidRequestError, NoSuchObjectError
+from handler.work.answering import PART_LINES, WRITE_SECONDS
+from handler.work.bulk.part import answer_part
+from handler.work.bulk.runs import Range, Run
+from handler.work.lines import LARGEST_LINE
 from tests.fake_engine import FakeEngine
 from tests.functional.bulk.place import Place, running_place
 from tests.functional.events.worker import GatedEngine

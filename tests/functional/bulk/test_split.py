@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from handler.batch_lines import LARGEST_LINE
-from handler.bulk.limits import RANGE_BYTES
-from handler.bulk.runs import Range, Run
-from handler.bulk.split import cut
 from handler.errors import InvalidRequestError, NoSuchObjectError
-from handler.storage import Storage
+from handler.kept.storage import Storage
+from handler.work.bulk.limits import RANGE_BYTES
+from handler.work.bulk.runs import Range, Run
+from handler.work.bulk.split import cut
+from handler.work.lines import LARGEST_LINE
 from lifecycle.local.cloud import RESULTS_BUCKET
 from tests.functional.bulk.place import NAME, Place
 from tests.functional.test_batches import requests

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from handler.bulk.limits import RANGE_BYTES
 from handler.errors import NoSuchObjectError
+from handler.work.bulk.limits import RANGE_BYTES
 from lifecycle.local.cloud import RESULTS_BUCKET
 from lifecycle.local.state_machine import Function, StateMachine, definition, local_state_machine
 from tests.fake_engine import FakeEngine

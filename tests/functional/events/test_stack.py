@@ -11,10 +11,10 @@ from typing import Any
 import boto3
 import pytest
 
-from handler.batches import Batches
-from handler.files import Files
-from handler.jobs import JobRequest, Jobs
-from handler.storage import Storage, storage_of
+from handler.kept.batches import Batches
+from handler.kept.files import Files
+from handler.kept.jobs import JobRequest, Jobs
+from handler.kept.storage import Storage, storage_of
 from tests.functional.events.worker import Context, Queue, running_worker
 from tests.functional.test_batches import greedy, requests, texts
 from tests.infrastructure.stack import stacks

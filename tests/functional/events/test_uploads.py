@@ -6,13 +6,13 @@ from typing import Any
 import boto3
 import pytest
 
-from handler.batches import Batches
 from handler.errors import BatchFailedError, InvalidRequestError, NoSuchObjectError, ServiceError
 from handler.events.s3 import JOB_TYPE
 from handler.events.sqs import ATTEMPTS
-from handler.files import Files
-from handler.jobs import JobRequest, Jobs
-from handler.storage import Storage
+from handler.kept.batches import Batches
+from handler.kept.files import Files
+from handler.kept.jobs import JobRequest, Jobs
+from handler.kept.storage import Storage
 from tests.fake_engine import FakeEngine
 from tests.functional.events.worker import Context, GatedEngine, Place, Queue, Worker, running_worker
 from tests.functional.test_batches import greedy, request, requests, texts

@@ -4,10 +4,12 @@ import json
 
 import pytest
 
-from handler.answering import PART_LINES
-from handler.batch_lines import LARGEST_LINE
-from handler.bulk import limits
-from handler.bulk.limits import (
+from handler.errors import InvalidRequestError
+from handler.events.bulk import MOST_MISSING
+from handler.kept.multipart import MOST_PARTS, SMALLEST_PART
+from handler.work.answering import PART_LINES
+from handler.work.bulk import limits
+from handler.work.bulk.limits import (
     EVENTS_OF_A_TURN,
     HISTORY_EVENTS,
     LARGEST_INPUT,
@@ -19,10 +21,8 @@ from handler.bulk.limits import (
     joined_part_bytes,
     range_bytes,
 )
-from handler.bulk.runs import Range
-from handler.errors import InvalidRequestError
-from handler.events.bulk import MOST_MISSING
-from handler.multipart import MOST_PARTS, SMALLEST_PART
+from handler.work.bulk.runs import Range
+from handler.work.lines import LARGEST_LINE
 
 
 @pytest.mark.parametrize("size", [1, RANGE_BYTES, 2_500_000_000, LARGEST_INPUT - 1, LARGEST_INPUT])

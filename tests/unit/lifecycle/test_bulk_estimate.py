@@ -2,8 +2,8 @@
 
 import pytest
 
-from handler.bulk.limits import MOST_RANGES
 from handler.errors import InvalidRequestError
+from handler.work.bulk.limits import MOST_RANGES
 from lifecycle.bulk_estimate import TIMEOUT_SECONDS, Job, estimate
 from tests.infrastructure.stack import stacks
 

@@ -6,12 +6,12 @@ from handler.api.completion_schemas import CompletionBody
 from handler.api.completions import complete
 from handler.api.validation import parse_body
 from handler.errors import DeadlineExceededError, ServiceError
-from handler.jobs import Job, Jobs, job_of
+from handler.kept.jobs import Job, Jobs, job_of
+from handler.kept.results import Response, Results
 from handler.loading import ModelLoading
-from handler.results import Response, Results
 
 if TYPE_CHECKING:
-    from handler.storage import Storage
+    from handler.kept.storage import Storage
 
 # Kept back before the deadline, to write the result.
 WRITE_SECONDS = 10.0

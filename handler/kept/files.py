@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from handler.errors import NoSuchObjectError
 
 if TYPE_CHECKING:
-    from handler.storage import Storage
+    from handler.kept.storage import Storage
 
 Purpose = Literal["batch", "batch_output"]
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import BaseModel
 
 from handler.errors import InvalidRequestError, NoSuchObjectError, StorageUnavailableError
-from handler.files import FileObject, Files, is_id, new_id
+from handler.kept.files import FileObject, Files, is_id, new_id
 
 if TYPE_CHECKING:
-    from handler.storage import Storage
+    from handler.kept.storage import Storage
 
 # Parts that nobody asked for by then are removed with the bucket's other leftovers.
 UPLOAD_SECONDS = 3600

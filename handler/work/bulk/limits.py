@@ -7,7 +7,7 @@ enough that its lines and answers fit the function's memory many times over. `do
 from typing import Final
 
 from handler.errors import InvalidRequestError
-from handler.multipart import MOST_PARTS, SMALLEST_PART
+from handler.kept.multipart import MOST_PARTS, SMALLEST_PART
 
 # A range has about so many bytes: a thousand short prompts, which are minutes of work.
 RANGE_BYTES: Final = 2**18

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel
 
 from handler.errors import NoSuchObjectError, RequestIdReusedError
-from handler.files import is_id
-from handler.results import RequestKey, Response, request_key
+from handler.kept.files import is_id
+from handler.kept.results import RequestKey, Response, request_key
 
 if TYPE_CHECKING:
-    from handler.storage import Storage
+    from handler.kept.storage import Storage
 
 # An object here starts a job: the worker hears of it.
 REQUESTED = "jobs/requested/"

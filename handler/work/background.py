@@ -19,15 +19,15 @@ class Background:
 
     def start_batch(self, batch_id: str) -> None:
         """Work on a batch."""
-        from handler.batch_runner import BatchRunner  # noqa: PLC0415 - a function never needs it on this way
-        from handler.storage import storage_of  # noqa: PLC0415
+        from handler.kept.storage import storage_of  # noqa: PLC0415
+        from handler.work.batch_runner import BatchRunner  # noqa: PLC0415 - a function never needs it on this way
 
         _start(batch_id, partial(BatchRunner(self._loading, storage_of(self._bucket)).run, batch_id, None))
 
     def start_job(self, job_id: str) -> None:
         """Answer a job."""
-        from handler.job_runner import JobRunner  # noqa: PLC0415 - likewise
-        from handler.storage import storage_of  # noqa: PLC0415
+        from handler.kept.storage import storage_of  # noqa: PLC0415
+        from handler.work.job_runner import JobRunner  # noqa: PLC0415 - likewise
 
         runner = JobRunner(self._loading, storage_of(self._bucket))
         _start(job_id, lambda: runner.run(job_id, None).status != "queued")

@@ -14,11 +14,11 @@ from handler.api.chat_schemas import ChatAnswer, ChatBody
 from handler.api.completion_schemas import CompletionAnswer, CompletionBody
 from handler.api.completions import complete
 from handler.api.validation import parse_body
-from handler.batch_lines import Line
 from handler.errors import DeadlineExceededError, EngineError, ServiceError
-from handler.kept_answers import Answer, KeptAnswers
+from handler.kept.answers import Answer, KeptAnswers
 from handler.loading import ModelLoading
 from handler.telemetry import logger
+from handler.work.lines import Line
 
 # So many lines are with the engine at once, and so many make a part.
 TOGETHER: Final = 16

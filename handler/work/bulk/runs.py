@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from handler.errors import NoSuchObjectError
 
 if TYPE_CHECKING:
-    from handler.storage import Storage
+    from handler.kept.storage import Storage
 
 # Where inputs are put, and below which runs are kept.
 INPUTS: Final = "bulk/inputs/"

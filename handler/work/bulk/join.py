@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from handler.bulk.limits import joined_part_bytes
-from handler.bulk.runs import Range, Record, Run
 from handler.errors import NoSuchObjectError, StorageUnavailableError
-from handler.multipart import Multipart
+from handler.kept.multipart import Multipart
 from handler.telemetry import logger
+from handler.work.bulk.limits import joined_part_bytes
+from handler.work.bulk.runs import Range, Record, Run
 
 if TYPE_CHECKING:
-    from handler.storage import Storage
+    from handler.kept.storage import Storage
 
 # Parts in memory at once: together they have at most this many bytes.
 _MEMORY_BYTES: Final = 2**28

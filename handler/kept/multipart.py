@@ -7,8 +7,8 @@ copying objects using multipart upload").
 from typing import TYPE_CHECKING, Final
 
 from handler.errors import ConflictError, NotInRegistryError
+from handler.kept.storage import Storage, available
 from handler.registry.s3 import translated
-from handler.storage import Storage, available
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import CompletedPartTypeDef

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from handler.errors import InvalidRequestError, RequestIdReusedError, StorageUnavailableError
 
 if TYPE_CHECKING:
-    from handler.storage import Storage
+    from handler.kept.storage import Storage
 
 Response: TypeAlias = dict[str, Any]
 

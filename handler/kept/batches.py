@@ -1,7 +1,7 @@
 """Batches, as OpenAI's clients know them, in the results bucket.
 
 A batch is an object that is created once, which is what starts it, and another with its state, which is replaced by
-compare-and-swap. What has been done lies beside them (see kept_answers.py).
+compare-and-swap. What has been done lies beside them (see answers.py).
 """
 
 import time
@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 from pydantic import BaseModel
 
 from handler.errors import NoSuchObjectError, StorageUnavailableError
-from handler.files import first_found, is_id, keys_after
+from handler.kept.files import first_found, is_id, keys_after
 
 if TYPE_CHECKING:
-    from handler.storage import Storage
+    from handler.kept.storage import Storage
 
 Status: TypeAlias = Literal[
     "validating", "failed", "in_progress", "finalizing", "completed", "expired", "cancelling", "cancelled"

@@ -8,15 +8,15 @@ import json
 from collections.abc import Iterable
 from hashlib import sha256
 
-from handler.answering import WRITE_SECONDS, LineWorker, envelope, is_success
-from handler.batch_lines import BadLine, Line, read_lines
-from handler.batches import ENDPOINTS
-from handler.bulk.limits import LARGEST_RANGE
-from handler.bulk.runs import Range, Record, Run
 from handler.errors import InvalidRequestError
-from handler.kept_answers import Answer, KeptAnswers
+from handler.kept.answers import Answer, KeptAnswers
+from handler.kept.batches import ENDPOINTS
 from handler.loading import ModelLoading
 from handler.telemetry import logger
+from handler.work.answering import WRITE_SECONDS, LineWorker, envelope, is_success
+from handler.work.bulk.limits import LARGEST_RANGE
+from handler.work.bulk.runs import Range, Record, Run
+from handler.work.lines import BadLine, Line, read_lines
 
 # The line across a range's end belongs to it.
 _LARGEST_READ = 2 * LARGEST_RANGE

@@ -6,17 +6,17 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from handler.answering import WRITE_SECONDS, LineWorker, envelope, is_success
-from handler.batch_lines import Line, parse_lines
-from handler.batches import FINAL, Batch, BatchError, BatchErrors, Batches, RequestCounts, Status, parts_of
 from handler.errors import NoSuchObjectError, ServiceError
-from handler.files import FileObject, Files
-from handler.kept_answers import Answer, KeptAnswers
+from handler.kept.answers import Answer, KeptAnswers
+from handler.kept.batches import FINAL, Batch, BatchError, BatchErrors, Batches, RequestCounts, Status, parts_of
+from handler.kept.files import FileObject, Files
 from handler.loading import ModelLoading
 from handler.telemetry import logger
+from handler.work.answering import WRITE_SECONDS, LineWorker, envelope, is_success
+from handler.work.lines import Line, parse_lines
 
 if TYPE_CHECKING:
-    from handler.storage import Storage
+    from handler.kept.storage import Storage
 
 _CUT_SHORT: dict[Status, tuple[str, str]] = {
     "cancelled": ("batch_cancelled", "The batch was cancelled before this request was answered."),

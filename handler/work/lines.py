@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from handler.batches import ENDPOINTS, BatchError
+from handler.kept.batches import ENDPOINTS, BatchError
 
 LARGEST_LINE = 1_000_000
 

@@ -9,13 +9,13 @@ from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
-from handler.batch_lines import LARGEST_LINE
-from handler.bulk.limits import range_bytes
-from handler.bulk.runs import READERS, Range, Run
 from handler.errors import InvalidRequestError, NoSuchObjectError
+from handler.work.bulk.limits import range_bytes
+from handler.work.bulk.runs import READERS, Range, Run
+from handler.work.lines import LARGEST_LINE
 
 if TYPE_CHECKING:
-    from handler.storage import Storage
+    from handler.kept.storage import Storage
 
 # What is read first to find the end of a line; then as much again as was read before.
 _LOOK: Final = 2**13
