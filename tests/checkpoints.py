@@ -52,3 +52,7 @@ def checkpoint(folder: Path, seed: int = 0, **changes: Any) -> Checkpoint:
     source = folder.with_name(folder.name + "-source")
     old_style(source, random_tensors(config_json(**changes), seed), **changes)
     return import_model(str(source), folder)
+
+
+def edit(path: Path, **changes: Any) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))

@@ -8,6 +8,7 @@ from moto.server import ThreadedMotoServer
 
 from handler.registry.s3 import s3_client
 from lifecycle.store import WritableStore
+from tests.functional.batch_place import Place, running_place
 
 
 @pytest.fixture(scope="session")
@@ -34,3 +35,9 @@ def store(aws: str) -> WritableStore:
     client = s3_client()
     client.create_bucket(Bucket="models-bucket")
     return WritableStore(client, "models-bucket")
+
+
+@pytest.fixture
+def place(aws: str) -> Iterator[Place]:
+    with running_place() as place:
+        yield place

@@ -8,8 +8,8 @@ import pytest
 from handler.errors import StorageUnavailableError
 from handler.work.answering import PART_LINES, WRITE_SECONDS
 from tests.fake_engine import FakeEngine
+from tests.functional.batch_place import CountingEngine, request, requests, running_place, texts
 from tests.functional.flaky_s3 import Flaky, flaky_s3
-from tests.functional.test_batches import CountingEngine, request, requests, running_place, texts
 from tests.services import VOCABULARY
 
 SLOW_DOWN = (503, "SlowDown")

@@ -10,7 +10,7 @@ import pytest
 from handler.api.files import LARGEST_DOWNLOAD, LARGEST_PAGE
 from handler.kept.files import FileObject, Files, new_id
 from handler.kept.storage import storage_of
-from tests.functional.test_batches import Place, running_place
+from tests.functional.batch_place import Place, running_place
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from handler.errors import DeadlineExceededError, NoSuchObjectError
 from handler.loading import ModelLoading
 from handler.work.job_runner import WRITE_SECONDS, JobRunner
 from tests.fake_engine import FakeEngine
-from tests.functional.test_batches import CountingEngine, Place, greedy, running_place
+from tests.functional.batch_place import CountingEngine, Place, greedy, running_place
 from tests.services import VOCABULARY, make_settings
 
 BODY = {"prompt": "She", "max_tokens": 5, "temperature": 0}

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from handler.kept.uploads import Upload
-from tests.functional.test_batches import Place, running_place
+from tests.functional.batch_place import Place, running_place
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ from handler.work.bulk.part import answer_part
 from handler.work.bulk.runs import Range, Run
 from handler.work.lines import LARGEST_LINE
 from tests.fake_engine import FakeEngine
+from tests.functional.batch_place import Crash, WatchedStorage, greedy, request, requests, texts
 from tests.functional.bulk.place import Place, running_place
 from tests.functional.events.worker import GatedEngine
-from tests.functional.test_batches import Crash, WatchedStorage, greedy, request, requests, texts
 from tests.services import VOCABULARY
 
 BOM = "\ufeff"

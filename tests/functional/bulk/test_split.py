@@ -12,8 +12,8 @@ from handler.work.bulk.runs import Range, Run
 from handler.work.bulk.split import cut
 from handler.work.lines import LARGEST_LINE
 from lifecycle.local.cloud import RESULTS_BUCKET
+from tests.functional.batch_place import requests
 from tests.functional.bulk.place import NAME, Place
-from tests.functional.test_batches import requests
 
 
 class FileStorage(Storage):

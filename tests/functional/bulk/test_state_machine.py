@@ -17,9 +17,9 @@ from handler.work.bulk.limits import RANGE_BYTES
 from lifecycle.local.cloud import RESULTS_BUCKET
 from lifecycle.local.state_machine import Function, StateMachine, definition, local_state_machine
 from tests.fake_engine import FakeEngine
+from tests.functional.batch_place import greedy, request, requests, texts
 from tests.functional.bulk.place import NAME, Place, running_place
 from tests.functional.flaky_s3 import flaky_s3
-from tests.functional.test_batches import greedy, request, requests, texts
 from tests.services import VOCABULARY
 
 # Lines so long that a few hundred make ranges enough.

@@ -4,33 +4,23 @@ import json
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from hashlib import sha256
 from typing import Any
 
-import boto3
 import pytest
 
 from handler.errors import BatchFailedError, InvalidRequestError
-from tests.fake_engine import FakeEngine, continuation
-from tests.functional.events.worker import Context, GatedEngine, Place, Queue, running_worker
-from tests.models import tiny_tokenizer
+from tests.fake_engine import FakeEngine
+from tests.functional.events.worker import (
+    Context,
+    GatedEngine,
+    Place,
+    Queue,
+    digest,
+    greedy,
+    running_worker,
+    text_of,
+)
 from tests.services import VERSION, VOCABULARY
-
-TOKENIZER = tiny_tokenizer(VOCABULARY)
-
-
-def greedy(prompt: str, tokens: int) -> str:
-    """What the fake engine continues a prompt with."""
-    return TOKENIZER.decode(continuation(TOKENIZER.encode(prompt), tokens, VOCABULARY))
-
-
-def text_of(result: dict[str, Any]) -> str:
-    text: str = result["response"]["choices"][0]["text"]
-    return text
-
-
-def digest(body: str) -> str:
-    return sha256(body.encode()).hexdigest()
 
 
 def test_a_batch_is_decoded_together_and_each_message_has_its_own_parameters(place: Place) -> None:
@@ -237,69 +227,6 @@ def test_with_no_time_left_nothing_is_begun(place: Place) -> None:
             place.queue.deliver(worker, Context(milliseconds=10_000))
         assert worker.engine.prefilled == 0
     assert place.results() == {}
-
-
-def test_a_result_is_sent_where_the_message_asks(place: Place) -> None:
-    events = boto3.client("events")
-    events.create_event_bus(Name="answers")
-    events.put_rule(Name="all", EventBusName="answers", EventPattern=json.dumps({"source": ["gpt2"]}))
-    heard = Queue(place.queue.client, "heard")
-    events.put_targets(Rule="all", EventBusName="answers", Targets=[{"Id": "queue", "Arn": heard.arn}])
-    place.queue.send(
-        {"prompt": "She", "max_tokens": 5}, request_id="one", reply_queue=place.replies.arn, reply_bus="answers"
-    )
-    with running_worker() as worker:
-        assert place.queue.deliver(worker) == {"batchItemFailures": []}
-
-    expected = {
-        "request_id": "one",
-        "bucket": "results",
-        "key": "results/sqs/one.json",
-        "response": place.results()["results/sqs/one.json"]["response"],
-    }
-    [reply] = place.replies.receive()
-    assert json.loads(reply["Body"]) == expected
-    [message] = heard.receive()
-    event = json.loads(message["Body"])
-    assert (event["source"], event["detail-type"]) == ("gpt2", "Completion Finished")
-    assert event["detail"] == expected
-
-
-def test_a_large_result_is_named_rather_than_sent(place: Place) -> None:
-    body = {"prompt": "日本 " * 180, "max_tokens": 1, "n": 4, "logprobs": 5, "echo": True}
-    engine = FakeEngine(vocabulary_size=VOCABULARY, context_length=2000)
-    place.queue.send(body, request_id="large", reply_queue=place.replies.arn)
-    with running_worker(engine) as worker:
-        assert place.queue.deliver(worker) == {"batchItemFailures": []}
-
-    [reply] = place.replies.receive()
-    assert json.loads(reply["Body"]) == {
-        "request_id": "large",
-        "bucket": "results",
-        "key": "results/sqs/large.json",
-        "response": None,
-    }
-    assert len(place.read("results/sqs/large.json")) > 200_000
-
-
-@pytest.mark.parametrize(
-    ("reply", "reason"),
-    [
-        ({"reply_queue": "arn:aws:sqs:us-east-1:123456789012:nowhere"}, "Sending to the queue is refused: "),
-        ({"reply_queue": "https://evil.example/queue"}, "A queue must be named by an ARN that matches "),
-    ],
-)
-def test_a_reply_that_nobody_can_deliver_is_told_beside_the_message(
-    place: Place, reply: dict[str, str], reason: str
-) -> None:
-    place.queue.send("She", request_id="one", **reply)
-    with running_worker() as worker:
-        assert place.queue.deliver(worker) == {"batchItemFailures": []}
-
-    [buried] = place.dead_letters.receive()
-    assert buried["MessageAttributes"]["error"]["StringValue"].startswith(f"sending_refused: {reason}")
-    # The result was made all the same.
-    assert list(place.results()) == ["results/sqs/one.json"]
 
 
 def test_deliveries_in_disorder_lose_nothing_and_do_nothing_twice(place: Place) -> None:

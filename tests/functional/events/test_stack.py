@@ -15,8 +15,8 @@ from handler.kept.batches import Batches
 from handler.kept.files import Files
 from handler.kept.jobs import JobRequest, Jobs
 from handler.kept.storage import Storage, storage_of
+from tests.functional.batch_place import greedy, requests, texts
 from tests.functional.events.worker import Context, Queue, running_worker
-from tests.functional.test_batches import greedy, requests, texts
 from tests.infrastructure.stack import stacks
 
 KINDS = {"AWS::SQS::Queue", "AWS::S3::Bucket", "AWS::Events::Rule"}

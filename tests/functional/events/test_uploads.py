@@ -14,8 +14,8 @@ from handler.kept.files import Files
 from handler.kept.jobs import JobRequest, Jobs
 from handler.kept.storage import Storage
 from tests.fake_engine import FakeEngine
+from tests.functional.batch_place import greedy, request, requests, texts
 from tests.functional.events.worker import Context, GatedEngine, Place, Queue, Worker, running_worker
-from tests.functional.test_batches import greedy, request, requests, texts
 from tests.infrastructure.stack import stacks
 from tests.services import VOCABULARY
 

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any
 
 from handler.events.messages import MessageWorker
@@ -17,7 +18,7 @@ from handler.inference.scheduler import Scheduler
 from handler.loading import ModelLoading
 from handler.service import TextService
 from lifecycle.local.cloud import RESULTS_BUCKET
-from tests.fake_engine import FakeEngine
+from tests.fake_engine import FakeEngine, continuation
 from tests.models import tiny_tokenizer
 from tests.services import MANIFEST, VOCABULARY, make_settings
 
@@ -181,3 +182,20 @@ class Place:
     def read(self, key: str) -> bytes:
         data: bytes = self.s3.get_object(Bucket=RESULTS_BUCKET, Key=key)["Body"].read()
         return data
+
+
+TOKENIZER = tiny_tokenizer(VOCABULARY)
+
+
+def greedy(prompt: str, tokens: int) -> str:
+    """What the fake engine continues a prompt with."""
+    return TOKENIZER.decode(continuation(TOKENIZER.encode(prompt), tokens, VOCABULARY))
+
+
+def text_of(result: dict[str, Any]) -> str:
+    text: str = result["response"]["choices"][0]["text"]
+    return text
+
+
+def digest(body: str) -> str:
+    return sha256(body.encode()).hexdigest()
