@@ -6,6 +6,9 @@ import { arrivalsOf } from "./events.js";
 // As many as the API gives beside each token.
 const ALTERNATIVES = 5;
 
+// The last token of a text that the model ended itself: it is told of, and has no text.
+const END = "<|endoftext|>";
+
 const ENDS = {
     length: "max_tokens reached",
     stop: "ended by itself or a stop string",
@@ -36,9 +39,10 @@ export class Generation {
     }
 
     #add(choice, onChoice) {
-        this.#tokens += choice.logprobs.tokens.length;
+        const logprobs = withoutEnd(choice.logprobs);
+        this.#tokens += logprobs.tokens.length;
         this.#end = choice.cut_by ?? choice.finish_reason;
-        onChoice(choice);
+        onChoice({ ...choice, logprobs });
     }
 
     #arrived() {
@@ -58,4 +62,10 @@ export class Generation {
         const speed = (1000 * (this.#last.tokens - this.#first.tokens)) / (this.#last.at - this.#first.at);
         return `${tokens} · first after ${wait} · ${speed.toFixed(0)} tokens/s · ${end}`;
     }
+}
+
+/** What is told of the tokens that have text. */
+function withoutEnd(logprobs) {
+    const count = logprobs.tokens.length - (logprobs.tokens.at(-1) === END ? 1 : 0);
+    return Object.fromEntries(Object.entries(logprobs).map(([name, list]) => [name, list.slice(0, count)]));
 }
