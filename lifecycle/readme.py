@@ -69,7 +69,7 @@ def coldstart_goals() -> str:
         if line["figure"] == "goal":
             kind = "at most" if "at most" in line["setting"] else "at least"
             bound, reached = (
-                f"{value:,.2f} {line['unit']}".strip() for value in (line["setting"][kind], line["median"])
+                f"{value:,.3g} {line['unit']}".strip() for value in (line["setting"][kind], line["median"])
             )
             verdict = "met" if line["setting"]["met"] else "**missed**"
             rows.append([line["setting"]["goal"], f"{kind} {bound}", reached, verdict])

@@ -93,6 +93,6 @@ def goals_table(report: Report) -> Table:
     """The goals, to be printed."""
     table = Table("goal", "bound", "reached", "", title="goals", title_justify="left")
     for goal in goals(report):
-        bound, reached = f"{goal.kind} {goal.bound:,.2f} {goal.unit}", f"{goal.reached:,.2f} {goal.unit}"
+        bound, reached = f"{goal.kind} {goal.bound:,.3g} {goal.unit}", f"{goal.reached:,.3g} {goal.unit}"
         table.add_row(goal.name, bound, reached, "met" if goal.is_met else "missed")
     return table
