@@ -1,7 +1,9 @@
 """Names, in each response that a model had a part in, the version that it was: `x-model-version`."""
 
 from starlette.datastructures import MutableHeaders
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from handler.api.response_headers import adding_headers
 
 HEADER = "x-model-version"
 
@@ -19,9 +21,8 @@ class ModelVersionMiddleware:
             return
         state = scope.setdefault("state", {})
 
-        async def send_with_version(message: Message) -> None:
-            if message["type"] == "http.response.start" and "model_version" in state:
-                MutableHeaders(scope=message)[HEADER] = state["model_version"]
-            await send(message)
+        def add(headers: MutableHeaders) -> None:
+            if "model_version" in state:
+                headers[HEADER] = state["model_version"]
 
-        await self._app(scope, receive, send_with_version)
+        await self._app(scope, receive, adding_headers(send, add))

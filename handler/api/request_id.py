@@ -4,8 +4,9 @@ import re
 import uuid
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from handler.api.response_headers import adding_headers
 from handler.telemetry import logger
 
 HEADER = "x-request-id"
@@ -30,9 +31,7 @@ class RequestIdMiddleware:
         scope.setdefault("state", {})["request_id"] = request_id
         logger.thread_safe_append_keys(request_id=request_id)  # for this task, and the threads that work for it
 
-        async def send_with_id(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                MutableHeaders(scope=message)[HEADER] = request_id
-            await send(message)
+        def add(headers: MutableHeaders) -> None:
+            headers[HEADER] = request_id
 
-        await self._app(scope, receive, send_with_id)
+        await self._app(scope, receive, adding_headers(send, add))

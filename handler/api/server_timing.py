@@ -1,9 +1,10 @@
 """Tells with every response that needed the model where its time went: the header `Server-Timing`."""
 
 from starlette.datastructures import MutableHeaders
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from handler.api.event_stream import EventStream
+from handler.api.response_headers import adding_headers
 from handler.timing import timed
 
 HEADER = "server-timing"
@@ -22,12 +23,9 @@ class ServerTimingMiddleware:
             return
         with timed() as timing:
 
-            async def send_with_timing(message: Message) -> None:
-                if message["type"] == "http.response.start":
-                    headers = MutableHeaders(scope=message)
-                    streamed = headers.get("content-type", "").startswith(EventStream.media_type)
-                    if value := timing.header(whole=not streamed):
-                        headers[HEADER] = value
-                await send(message)
+            def add(headers: MutableHeaders) -> None:
+                streamed = headers.get("content-type", "").startswith(EventStream.media_type)
+                if value := timing.header(whole=not streamed):
+                    headers[HEADER] = value
 
-            await self._app(scope, receive, send_with_timing)
+            await self._app(scope, receive, adding_headers(send, add))
