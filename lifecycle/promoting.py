@@ -8,7 +8,7 @@ here the alias is moved first and the manifest looked for afterwards: whoever co
 from typing import Final
 
 from handler.errors import ConflictError, InvalidRequestError, NotInRegistryError
-from lifecycle.aliases import Action, Alias, Move, history, move_alias, read_alias, remove_alias, version_before
+from lifecycle.aliases import Alias, Move, history, move_alias, read_alias, remove_alias, version_before
 from lifecycle.gate import MAX_RISE, judge
 from lifecycle.quality import QualityError
 from lifecycle.store import WritableStore
@@ -58,7 +58,7 @@ def promote(
     verdict = judge(store, store.manifest(name, version), live.version if live else None, max_rise)
     if not (verdict.passed or force):
         raise QualityError(f"{alias} of {name} stays where it is: {verdict.words}. --force moves it all the same")
-    return _move(
+    move = move_alias(
         store,
         name,
         alias,
@@ -69,6 +69,7 @@ def promote(
         verdict=verdict.words,
         forced=not verdict.passed,
     )
+    return _unless_collected(store, name, alias, current, move)
 
 
 def rollback(store: WritableStore, name: str, alias: str, *, why: str = "") -> Move:
@@ -87,7 +88,8 @@ def rollback(store: WritableStore, name: str, alias: str, *, why: str = "") -> M
     if version is None:
         raise InvalidRequestError(f"{alias} of {name} points to {current.version}, and nothing was promoted before")
     check_complete(store, name, version)
-    return _move(store, name, alias, version, current=current, action="rollback", why=why)
+    move = move_alias(store, name, alias, version, current=current, action="rollback", why=why)
+    return _unless_collected(store, name, alias, current, move)
 
 
 def check_complete(store: WritableStore, name: str, version: str) -> None:
@@ -102,32 +104,19 @@ def check_complete(store: WritableStore, name: str, version: str) -> None:
         store.etag(manifest, file)
 
 
-def _move(
-    store: WritableStore,
-    name: str,
-    alias: str,
-    version: str,
-    *,
-    current: Alias | None,
-    action: Action,
-    why: str,
-    verdict: str = "",
-    forced: bool = False,
-) -> Move:
-    """Move an alias, and back again if the version was collected meanwhile."""
-    move = move_alias(
-        store, name, alias, version, current=current, action=action, why=why, verdict=verdict, forced=forced
-    )
+def _unless_collected(store: WritableStore, name: str, alias: str, before: Alias | None, move: Move) -> Move:
+    """The move, or back again if its version was collected meanwhile."""
+    version = move.version
     try:
         store.manifest(name, version)
     except NotInRegistryError as error:
         now = read_alias(store, name, alias)
         if now is not None and now.move == move:
-            if current is None:
+            if before is None:
                 remove_alias(store, name, alias, move)
             else:
                 gone = f"{version} was removed while the alias was moved"
-                move_alias(store, name, alias, current.version, current=now, action="take back", why=gone)
+                move_alias(store, name, alias, before.version, current=now, action="take back", why=gone)
         raise ConflictError(
             f"{version} of {name} was removed by a garbage collection while {alias} was moved onto it;"
             " the alias is back where it was. Publish the version again"
