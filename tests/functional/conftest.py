@@ -1,5 +1,6 @@
 """An S3 of moto's, behind a real port: what reads from it does so over real connections."""
 
+import asyncio
 from collections.abc import Iterator
 from urllib.request import Request, urlopen
 
@@ -41,3 +42,13 @@ def store(aws: str) -> WritableStore:
 def place(aws: str) -> Iterator[Place]:
     with running_place() as place:
         yield place
+
+
+@pytest.fixture(scope="module")
+def mangum_loop() -> Iterator[None]:
+    """The loop Mangum runs requests on: that of the main thread, which on Lambda lives as long as the process."""
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    yield
+    asyncio.set_event_loop(None)
+    loop.close()

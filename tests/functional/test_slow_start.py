@@ -1,10 +1,8 @@
 """A model that takes longer than Lambda's initialisation: requests wait for it, and nothing is begun again."""
 
-import asyncio
 import json
 import threading
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,16 +36,6 @@ FILES = {
 }
 
 
-@pytest.fixture
-def _event_loop() -> Iterator[None]:
-    """The loop Mangum runs requests on."""
-    loop = asyncio.new_event_loop()
-    asyncio.set_event_loop(loop)
-    yield
-    asyncio.set_event_loop(None)
-    loop.close()
-
-
 COMPLETION = (EVENTS / "http-api-v2.json").read_text()
 READINESS = (EVENTS / "http-api-v2-healthz.json").read_text().replace("/healthz", "/readyz")
 
@@ -58,7 +46,7 @@ def ask(http: HttpAdapter, event: str, seconds: float = 20) -> tuple[int, str | 
     return answer["statusCode"], answer["headers"].get("retry-after"), json.loads(answer["body"])
 
 
-@pytest.mark.usefixtures("_event_loop")
+@pytest.mark.usefixtures("mangum_loop")
 def test_a_load_goes_on_into_the_requests_and_is_not_begun_again(store: WritableStore, aws: str) -> None:
     manifest = put_version(store, FILES)
     begun, released = threading.Event(), threading.Event()

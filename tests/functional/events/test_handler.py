@@ -1,6 +1,5 @@
 """Golden events through the real entry point: model from S3, key from DynamoDB, answers in the shape of the source."""
 
-import asyncio
 import importlib
 import json
 import sys
@@ -23,15 +22,7 @@ EVENTS = Path(__file__).parent.parent.parent / "events"
 
 Handler = Callable[[Any, Any], Any]
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _event_loop() -> Iterator[None]:
-    """The loop Mangum runs requests on: that of the main thread, which on Lambda lives as long as the process."""
-    loop = asyncio.new_event_loop()
-    asyncio.set_event_loop(loop)
-    yield
-    asyncio.set_event_loop(None)
-    loop.close()
+pytestmark = pytest.mark.usefixtures("mangum_loop")
 
 
 @pytest.fixture(scope="module")
