@@ -1,7 +1,6 @@
 """Bulk: the steps of the state machine in infra/bulk.yaml, each an invocation that ends with what was done."""
 
-import threading
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -9,10 +8,8 @@ from handler.api.validation import StrictBody, parse_body
 from handler.deadline import LambdaContext, deadline_of
 from handler.errors import InvalidRequestError
 from handler.events.adapter import LambdaEvent
+from handler.events.keeping import ResultsBucket
 from handler.loading import ModelLoading
-
-if TYPE_CHECKING:
-    from handler.kept.storage import Storage
 
 # Of the ranges that have no result so many are named: what a state hands on is bounded.
 MOST_MISSING = 100
@@ -52,9 +49,7 @@ class BulkAdapter:
 
     def __init__(self, loading: ModelLoading, results_bucket: str) -> None:
         self._loading = loading
-        self._bucket = results_bucket
-        self._made: Storage | None = None
-        self._making = threading.Lock()
+        self._bucket = ResultsBucket(results_bucket)
 
     def matches(self, event: LambdaEvent) -> bool:
         """Whether the event is a step's."""
@@ -81,10 +76,10 @@ class BulkAdapter:
 
         if not event.input.startswith(INPUTS):
             raise InvalidRequestError(f"`input` must be an object below {INPUTS} of the results bucket.", param="input")
-        run, ranges = split(self._storage, event.input)
+        run, ranges = split(self._bucket.storage, event.input)
         return {
             "run": run.id,
-            "bucket": self._bucket,
+            "bucket": self._bucket.name,
             "input": run.source,
             "etag": run.etag,
             "plan": run.plan_key,
@@ -95,7 +90,7 @@ class BulkAdapter:
         from handler.work.bulk.part import answer_part  # noqa: PLC0415 - likewise
         from handler.work.bulk.runs import Range, Run  # noqa: PLC0415
 
-        run = Run(self._storage, event.input, event.etag)
+        run = Run(self._bucket.storage, event.input, event.etag)
         record = answer_part(run, Range(first=event.first, end=event.end), self._loading, deadline)
         return {"finished": False} if record is None else {"finished": True, **record.model_dump()}
 
@@ -103,14 +98,14 @@ class BulkAdapter:
         from handler.work.bulk.join import join  # noqa: PLC0415 - likewise
         from handler.work.bulk.runs import Run  # noqa: PLC0415
 
-        run = Run(self._storage, event.input, event.etag)
+        run = Run(self._bucket.storage, event.input, event.etag)
         joined = join(run, deadline)
         if joined is None:
             return {"finished": False}
         return {
             "finished": True,
             "run": run.id,
-            "bucket": self._bucket,
+            "bucket": self._bucket.name,
             "output": joined.output,
             "errors": joined.errors,
             "completed": joined.completed,
@@ -118,12 +113,3 @@ class BulkAdapter:
             "ranges_missing": len(joined.missing),
             "missing": [each.model_dump() for each in joined.missing[:MOST_MISSING]],
         }
-
-    @property
-    def _storage(self) -> "Storage":
-        from handler.kept.storage import storage_of  # noqa: PLC0415 - boto3 takes 0.2 s, and HTTP does without it
-
-        with self._making:
-            if self._made is None:
-                self._made = storage_of(self._bucket)
-            return self._made

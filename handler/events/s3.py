@@ -5,19 +5,19 @@ bucket: an event that comes twice finds the batch there, or its answers.
 """
 
 import json
-import threading
 import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import unquote_plus
 
 from handler.deadline import LambdaContext, deadline_of
 from handler.errors import InvalidRequestError, NoSuchObjectError, ServiceError
 from handler.events.adapter import LambdaEvent, has_records_of
+from handler.events.keeping import ResultsBucket
 from handler.events.messages import EVENT_SOURCE
 from handler.events.sending import Sender
 from handler.kept.batches import COMPLETION_SECONDS, CONTINUED, CREATED, LARGEST_INPUT, Batch, Batches
@@ -25,9 +25,6 @@ from handler.kept.files import FileObject, Files, new_id
 from handler.kept.jobs import REQUESTED, Job
 from handler.loading import ModelLoading
 from handler.work.lines import endpoint_of
-
-if TYPE_CHECKING:
-    from handler.kept.storage import Storage
 
 INBOX = "inbox/"
 
@@ -58,9 +55,7 @@ class S3Adapter:
     def __init__(self, loading: ModelLoading, sender: Sender, results_bucket: str) -> None:
         self._loading = loading
         self._sender = sender
-        self._bucket = results_bucket
-        self._made: Storage | None = None
-        self._making = threading.Lock()
+        self._bucket = ResultsBucket(results_bucket)
 
     def matches(self, event: LambdaEvent) -> bool:
         """Whether the event tells of objects."""
@@ -85,19 +80,19 @@ class S3Adapter:
             ServiceError: that is not possible either.
         """
         created = _by_bus(event)
-        if created.bucket != self._bucket:
+        if created.bucket != self._bucket.name:
             return
         if created.key.startswith((CREATED, CONTINUED)):
             from handler.work.batch_runner import BatchRunner  # noqa: PLC0415 - HTTP does without it
 
-            BatchRunner(self._loading, self._storage).give_up(_batch_of(created.key), error)
+            BatchRunner(self._loading, self._bucket.storage).give_up(_batch_of(created.key), error)
         elif created.key.startswith(REQUESTED):
             from handler.work.job_runner import JobRunner  # noqa: PLC0415 - HTTP does without it
 
-            self._tell(JobRunner(self._loading, self._storage).give_up(_job_of(created.key), error))
+            self._tell(JobRunner(self._loading, self._bucket.storage).give_up(_job_of(created.key), error))
 
     def _handle(self, created: CreatedObject, context: LambdaContext) -> tuple[str, bool]:
-        if created.bucket != self._bucket:
+        if created.bucket != self._bucket.name:
             raise InvalidRequestError("Only objects of the results bucket, RESULTS_BUCKET, mean something here.")
         if created.key.startswith((CREATED, CONTINUED)):
             batch_id = _batch_of(created.key)
@@ -115,25 +110,25 @@ class S3Adapter:
         """Work on a batch as long as there is time, and have somebody go on if it was not enough."""
         from handler.work.batch_runner import BatchRunner  # noqa: PLC0415 - HTTP does without it
 
-        finished = BatchRunner(self._loading, self._storage).run(batch_id, deadline_of({}, context))
+        finished = BatchRunner(self._loading, self._bucket.storage).run(batch_id, deadline_of({}, context))
         if not finished:
-            Batches(self._storage).go_on(batch_id, uuid.uuid4().hex)
+            Batches(self._bucket.storage).go_on(batch_id, uuid.uuid4().hex)
         return finished
 
     def _answer(self, job_id: str, context: LambdaContext) -> bool:
         """Answer a job and tell the bus, at least once."""
         from handler.work.job_runner import JobRunner  # noqa: PLC0415 - HTTP does without it
 
-        self._tell(JobRunner(self._loading, self._storage).run(job_id, deadline_of({}, context)))
+        self._tell(JobRunner(self._loading, self._bucket.storage).run(job_id, deadline_of({}, context)))
         return True
 
     def _tell(self, job: Job) -> None:
-        detail = {"id": job.id, "status": job.status, "bucket": self._bucket, "key": f"results/jobs/{job.id}.json"}
+        detail = {"id": job.id, "status": job.status, "bucket": self._bucket.name, "key": f"results/jobs/{job.id}.json"}
         self._sender.to_bus(BUS, EVENT_SOURCE, JOB_TYPE, json.dumps(detail))
 
     def _start(self, created: CreatedObject) -> str:
         """Make a file and a batch of an upload; their ids are made of it, so that it starts one batch only."""
-        content = self._storage.read(created.key) if created.size <= LARGEST_INPUT else b""
+        content = self._bucket.storage.read(created.key) if created.size <= LARGEST_INPUT else b""
         if content is None:
             raise NoSuchObjectError(f"{created.key} is not there any more.")
         if max(created.size, len(content)) > LARGEST_INPUT:
@@ -155,18 +150,9 @@ class S3Adapter:
             expires_at=now + COMPLETION_SECONDS,
             metadata={"uploaded_as": created.key[:512]},
         )
-        Files(self._storage).create(file, content)
-        Batches(self._storage).create(batch)
+        Files(self._bucket.storage).create(file, content)
+        Batches(self._bucket.storage).create(batch)
         return batch.id
-
-    @property
-    def _storage(self) -> "Storage":
-        from handler.kept.storage import storage_of  # noqa: PLC0415 - boto3 takes 0.2 s, and HTTP does without it
-
-        with self._making:
-            if self._made is None:
-                self._made = storage_of(self._bucket)
-            return self._made
 
 
 def _batch_of(key: str) -> str:
