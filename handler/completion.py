@@ -103,8 +103,10 @@ class Completion:
         choices: the choices.
         prompt_tokens: the tokens of all prompts together.
         completion_tokens: those of all choices that were generated, also where only the best are returned.
+        engine: the name of the engine that generated them.
     """
 
     choices: list[Choice]
     prompt_tokens: int
     completion_tokens: int
+    engine: str

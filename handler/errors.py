@@ -215,6 +215,13 @@ class EngineError(ServiceError):
     code = "engine_error"
 
 
+class EngineUnavailableError(ServiceError):
+    """The engine has failed so often that this process will not recover by itself."""
+
+    status = 503
+    code = "engine_unavailable"
+
+
 class RegistryError(ServiceError):
     """A model cannot be had from the registry."""
 

@@ -67,9 +67,13 @@ class TextService:
         return self._backend.name
 
     @property
-    def fingerprint(self) -> str:
+    def scorer(self) -> str:
+        """The name of the engine that scores."""
+        return self._backend.scorer
+
+    def fingerprint(self, engine: str) -> str:
         """What, beside the request and its seed, decides the answer: model version, engine, instruction set."""
-        return f"{self.model.version}-{self._backend.name}"
+        return f"{self.model.version}-{engine}"
 
     @property
     def end_of_text(self) -> int:
@@ -131,6 +135,14 @@ class TextService:
         """Answer for the first time, so that whatever a first answer has to wait for lies behind it."""
         self.complete(TextRequest(prompts=[""], max_tokens=1))
 
+    def check(self) -> None:
+        """See whether a prompt could be answered now.
+
+        Raises:
+            EngineUnavailableError: the engine has failed for good.
+        """
+        self._backend.check()
+
     def rest(self) -> None:
         """Hold no thread until the next request."""
         self._backend.rest()
@@ -179,6 +191,7 @@ class TextService:
                 logprobs=request.logprobs,
                 prompt_logprobs=request.echo and request.logprobs is not None,
                 deadline=request.deadline,
+                reproducible=request.seed is not None,
             )
         )
         drafts = [

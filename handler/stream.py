@@ -120,6 +120,7 @@ class TextStream:
     """The pieces of a request's choices, as they become certain; iterate once.
 
     Attributes:
+        engine: the name of the engine that makes them.
         prompt_tokens: the tokens of all prompts together.
         completion_tokens: the tokens given out so far.
     """
@@ -144,6 +145,7 @@ class TextStream:
         self._reserved = reserved
         self._started = time.monotonic()
         self._first_token_at: float | None = None
+        self.engine = generation.engine
         self.prompt_tokens = prompt_tokens
         self.completion_tokens = 0
 
@@ -222,7 +224,7 @@ def collect(stream: TextStream) -> Completion:
     for piece in stream:
         pieces[piece.index].append(piece)
     choices = [_choice(pieces[index]) for index in sorted(pieces)]
-    return Completion(choices, stream.prompt_tokens, stream.completion_tokens)
+    return Completion(choices, stream.prompt_tokens, stream.completion_tokens, stream.engine)
 
 
 def _choice(pieces: Sequence[Piece]) -> Choice:

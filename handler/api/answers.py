@@ -13,13 +13,13 @@ from handler.service import TextService
 from handler.stream import TextStream
 
 
-def about(service: TextService, kind: str) -> dict[str, Any]:
+def about(answer: Completion | TextStream, service: TextService, kind: str) -> dict[str, Any]:
     """What every answer, and every chunk of one, begins with; `kind` begins its id."""
     return {
         "id": f"{kind}-{uuid.uuid4().hex}",
         "created": int(time.time()),
         "model": service.model.name,
-        "system_fingerprint": service.fingerprint,
+        "system_fingerprint": service.fingerprint(answer.engine),
     }
 
 

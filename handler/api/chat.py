@@ -76,12 +76,13 @@ def complete_chat(
         )
         for choice in completion.choices
     ]
-    return ChatAnswer(**about(service, ID), choices=choices, usage=usage_of(completion))
+    return ChatAnswer(**about(completion, service, ID), choices=choices, usage=usage_of(completion))
 
 
 def _stream(body: ChatBody, request: TextRequest, service: TextService) -> Iterator[str]:
     """Answer chunk by chunk, each as JSON; each choice begins with its role."""
-    pieces, beginning = service.stream(request), about(service, ID)
+    pieces = service.stream(request)
+    beginning = about(pieces, service, ID)
     hidden = None if wants_usage(body) else {"usage"}
     begun: set[int] = set()
     for piece in pieces:

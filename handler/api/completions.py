@@ -68,7 +68,7 @@ def complete(
     check_answered_whole(body.stream)
     completion = service.complete(_request(body, service, deadline, cancellation or Cancellation(), allowance))
     return CompletionAnswer(
-        **about(service, ID),
+        **about(completion, service, ID),
         choices=[CompletionChoice(**_choice(choice)) for choice in completion.choices],
         usage=usage_of(completion),
     )
@@ -87,7 +87,7 @@ def stream(
         ServiceError: the request cannot be answered, or not to its end; the message says why.
     """
     pieces = service.stream(_request(body, service, deadline, cancellation, allowance))
-    beginning = about(service, ID)
+    beginning = about(pieces, service, ID)
     # Clients expect every chunk to have the field when they asked for usage, and none when they did not.
     hidden = None if wants_usage(body) else {"usage"}
     for piece in pieces:

@@ -100,7 +100,7 @@ def explain_continuation(
     return written(
         Explanation(
             model=service.model.name,
-            system_fingerprint=service.fingerprint,
+            system_fingerprint=service.fingerprint(service.scorer),
             prompt=[Token(id=token, text=service.token_text(token)) for token in prompt],
             continuation=[_explained(position, service) for position in positions],
         )

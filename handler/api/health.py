@@ -30,7 +30,8 @@ async def healthz() -> Health:
 
 @router.get("/readyz")
 async def readyz(request: Request) -> Readiness:
-    """Answer 200 once the model is loaded, 503 with the reason before that."""
+    """Answer 200 once the model is loaded, 503 with the reason before that, or if its engine has failed for good."""
     service = request.app.state.loading.wait(time.time())  # for no time at all
     request.state.model_version = service.model.version
+    service.check()
     return Readiness(model=service.model.name, version=service.model.version)

@@ -82,7 +82,7 @@ def score(body: ScoreBody, service: Service, deadline: Deadline, client_gone: Cl
     return written(
         ScoreAnswer(
             model=service.model.name,
-            system_fingerprint=service.fingerprint,
+            system_fingerprint=service.fingerprint(service.scorer),
             data=[_scored(index, text, bool(body.tokens), service) for index, text in enumerate(scores)],
             usage=ScoreUsage(prompt_tokens=count, total_tokens=count),
         )

@@ -1,15 +1,12 @@
-"""The sequences a scheduler works on, and the request they belong to as seen from outside."""
+"""The sequences a scheduler works on."""
 
-import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from queue import SimpleQueue
-from typing import Final, TypeAlias
+from typing import Final
 
 from handler.inference.drafting import Drafter
+from handler.inference.generation import EventQueue
 from handler.inference.protocol import (
     ChoiceFinished,
-    Event,
     FinishReason,
     FloatArray,
     GenerationRequest,
@@ -20,46 +17,6 @@ from handler.inference.protocol import (
 from handler.inference.sampling import History, choose, logprobs_of
 
 NO_SLOT: Final = -1
-
-EventQueue: TypeAlias = SimpleQueue[Event | Exception | None]
-
-
-class SchedulerGeneration:
-    """A request being worked on, seen from the thread that asked for it.
-
-    Attributes:
-        submitted: when it was asked for, on the clock of `time.monotonic()`.
-    """
-
-    def __init__(self, choices: "list[Choice]", events: EventQueue) -> None:
-        self.submitted = time.monotonic()
-        self._choices = choices
-        self._events = events
-        self._open = {choice.index for choice in choices}
-
-    def __iter__(self) -> Iterator[Event]:
-        """Yield events as they happen; errors of the engine are raised here."""
-        while self._open:
-            event = self._events.get()
-            if isinstance(event, Exception):
-                raise event
-            if event is None or event.choice not in self._open:
-                continue  # something was cancelled, and this was on its way
-            if isinstance(event, ChoiceFinished):
-                self._open.discard(event.choice)
-            yield event
-
-    @property
-    def admitted(self) -> float | None:
-        """When the first choice was given its slot, on the same clock; None before that."""
-        return min((choice.admitted for choice in self._choices if choice.admitted is not None), default=None)
-
-    def cancel(self, choice: int | None = None) -> None:
-        """Give up one choice, or all of them; from any thread."""
-        for one in self._choices if choice is None else [self._choices[choice]]:
-            one.cancelled = True
-            self._open.discard(one.index)
-        self._events.put(None)  # wakes whoever waits for an event
 
 
 @dataclass(eq=False)
@@ -137,6 +94,10 @@ class Choice:
             accepted += 1
         if draft:
             self.drafter.checked(len(draft), accepted)
+
+    def cancel(self) -> None:
+        """Have the scheduler drop it before its next step."""
+        self.cancelled = True
 
     def finish(self, reason: FinishReason, end: TokenLogprobs | None = None) -> None:
         """Mark as complete and tell whoever iterates."""

@@ -74,6 +74,8 @@ class GenerationRequest:
         logprobs: how many alternatives to report beside each generated token, or None for no log-probabilities.
         prompt_logprobs: whether to report the same for the prompt's tokens.
         deadline: when to finish with what there is, on the clock of `time.time()`, or None.
+        reproducible: whether the seeds were asked for, so that the same request is to give the same answer; otherwise a
+            backend may draw from random numbers of its own.
     """
 
     prompts: tuple[tuple[int, ...], ...]
@@ -84,6 +86,7 @@ class GenerationRequest:
     logprobs: int | None = None
     prompt_logprobs: bool = False
     deadline: float | None = None
+    reproducible: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +125,10 @@ class Generation(Protocol):
     """A request being worked on: iterate over its events until every choice has finished or been cancelled."""
 
     @property
+    def engine(self) -> str:
+        """The name of the engine that works on it."""
+
+    @property
     def submitted(self) -> float:
         """When it was asked for, on the clock of `time.monotonic()`."""
 
@@ -144,7 +151,11 @@ class Backend(Protocol):
 
     @property
     def name(self) -> str:
-        """The engine's name, as `system_fingerprint` and the logs give it."""
+        """The engine's name, as the logs give it; where there are several, that of the one that is there for speed."""
+
+    @property
+    def scorer(self) -> str:
+        """The name of the engine that scores prompts."""
 
     @property
     def context_length(self) -> int:
@@ -156,6 +167,13 @@ class Backend(Protocol):
 
     def submit(self, request: GenerationRequest) -> Generation:
         """Start working on a request and return at once."""
+
+    def check(self) -> None:
+        """See whether the next request can be expected to be answered.
+
+        Raises:
+            EngineUnavailableError: it cannot, and waiting will not help.
+        """
 
     def rest(self) -> None:
         """Finish what is under way and hold no thread until the next request."""

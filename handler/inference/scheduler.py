@@ -14,7 +14,8 @@ drawn from the logits after the tokens really before it, with the random number 
 import threading
 import time
 
-from handler.inference.choices import NO_SLOT, Choice, EventQueue, Prompt, SchedulerGeneration
+from handler.inference.choices import NO_SLOT, Choice, Prompt
+from handler.inference.generation import EventQueue, QueuedGeneration
 from handler.inference.protocol import FloatArray, GenerationRequest, PromptScored, StepEngine
 from handler.inference.sampling import logprobs_of
 
@@ -54,6 +55,11 @@ class Scheduler:
         return self._engine.name
 
     @property
+    def scorer(self) -> str:
+        """The same engine's: there is no other."""
+        return self._engine.name
+
+    @property
     def context_length(self) -> int:
         """The most tokens, prompt and output together, that one choice may have."""
         return self._engine.context_length
@@ -63,7 +69,7 @@ class Scheduler:
         """Token ids run from 0 to this number less one."""
         return self._engine.vocabulary_size
 
-    def submit(self, request: GenerationRequest) -> SchedulerGeneration:
+    def submit(self, request: GenerationRequest) -> QueuedGeneration:
         """Queue a request's choices; they join the running batch as soon as the cache has room."""
         events = EventQueue()
         choices = [
@@ -80,7 +86,10 @@ class Scheduler:
                 self._thread.start()
             self._arriving.extend(choices)
             self._wake.notify_all()
-        return SchedulerGeneration(choices, events)
+        return QueuedGeneration(choices, events, self.name)
+
+    def check(self) -> None:
+        """Do nothing: an engine that has failed is asked again by the next request."""
 
     def rest(self) -> None:
         """Finish what is under way and hold no thread until the next request."""

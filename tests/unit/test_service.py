@@ -40,12 +40,12 @@ def test_a_prompt_is_continued(service: TextService) -> None:
 
     text = TOKENIZER.decode(output(prompt, 5))
     assert completion == Completion(
-        [Choice(0, text, "length", 5, None)], prompt_tokens=len(prompt), completion_tokens=5
+        [Choice(0, text, "length", 5, None)], prompt_tokens=len(prompt), completion_tokens=5, engine="fake"
     )
 
 
 def test_the_fingerprint_names_version_and_engine(service: TextService) -> None:
-    assert service.fingerprint == f"{VERSION}-fake"
+    assert service.fingerprint(service.scorer) == f"{VERSION}-fake"
 
 
 def test_text_and_its_ids_are_the_same_prompt(service: TextService) -> None:

@@ -12,7 +12,7 @@ from handler.events.messages import MessageWorker
 from handler.events.s3 import S3Adapter
 from handler.events.sending import Sender
 from handler.events.sqs import SqsAdapter
-from handler.inference.choices import SchedulerGeneration
+from handler.inference.generation import QueuedGeneration
 from handler.inference.protocol import GenerationRequest
 from handler.inference.scheduler import Scheduler
 from handler.loading import ModelLoading
@@ -57,7 +57,7 @@ class CountingScheduler(Scheduler):
         self._counting = threading.Lock()
         self.submitted = 0
 
-    def submit(self, request: GenerationRequest) -> SchedulerGeneration:
+    def submit(self, request: GenerationRequest) -> QueuedGeneration:
         generation = super().submit(request)
         with self._counting:
             self.submitted += 1

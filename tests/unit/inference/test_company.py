@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from handler.inference.choices import SchedulerGeneration
+from handler.inference.generation import QueuedGeneration
 from handler.inference.protocol import GenerationRequest, SamplingParams, TokenGenerated
 from handler.inference.scheduler import Scheduler
 from tests.models import ENGINES, config_json, step_engine
@@ -26,7 +26,7 @@ def request(prompts: Sequence[tuple[int, ...]], n: int = 1, params: SamplingPara
     return GenerationRequest(prompts=tuple(prompts), sampling=(params,) * len(prompts), n=n, max_tokens=12)
 
 
-def outputs(generation: SchedulerGeneration) -> dict[int, list[int]]:
+def outputs(generation: QueuedGeneration) -> dict[int, list[int]]:
     """The tokens of each choice."""
     tokens: dict[int, list[int]] = defaultdict(list)
     for event in generation:
