@@ -97,7 +97,13 @@ def measure(
 ) -> QuantizationFigures:
     """Hold packed weights, on the engine that will serve them, against the source's in 32 bits."""
     first, second = (
-        build_engine(config, map_file(folder / WEIGHTS), engine="auto", kv_cache_bytes=_KV_CACHE_BYTES, threads=0)
+        build_engine(
+            read_json(folder / CONFIG),
+            map_file(folder / WEIGHTS),
+            engine="auto",
+            kv_cache_bytes=_KV_CACHE_BYTES,
+            threads=0,
+        )
         for folder in (source.folder, packed)
     )
     tokenizer = read_tokenizer(source.folder / "tokenizer.json")

@@ -1,0 +1,77 @@
+"""Small causal models of several architectures with random weights, made by transformers itself."""
+
+from typing import Any
+
+import torch
+from safetensors.torch import save
+from transformers import CONFIG_MAPPING, MODEL_FOR_CAUSAL_LM_MAPPING
+
+from handler.inference.causal import CausalEngine, causal_engine
+from handler.inference.weights import Tensor, read_tensors
+from tests.transformers_peer import Model
+
+SIZES = {
+    "vocab_size": 300,
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 48,
+    "max_position_embeddings": 64,
+}
+GROUPED = SIZES | {"num_key_value_heads": 2}
+
+# By name, the `config.json` of a model small enough to run in milliseconds.
+CONFIGS: dict[str, dict[str, Any]] = {
+    "gpt2": {"model_type": "gpt2", "n_layer": 2, "n_head": 4, "n_embd": 32, "n_positions": 64, "vocab_size": 300},
+    "gpt_neox": {"model_type": "gpt_neox", **SIZES},
+    "llama": {"model_type": "llama", **GROUPED, "tie_word_embeddings": True},
+    "mistral": {"model_type": "mistral", **GROUPED, "sliding_window": 7},
+    "opt": {"model_type": "opt", **SIZES, "ffn_dim": 48, "word_embed_proj_dim": 32},
+    "qwen2": {"model_type": "qwen2", **GROUPED},
+    "qwen3": {
+        "model_type": "qwen3",
+        **GROUPED,
+        "head_dim": 12,
+        "use_sliding_window": True,
+        "sliding_window": 7,
+        "max_window_layers": 1,
+    },
+}
+
+
+def random_model(config: dict[str, Any], seed: int = 0) -> Model:
+    """transformers' own model, its weights so large that the next token depends on those before it."""
+    torch.manual_seed(seed)
+    parsed = CONFIG_MAPPING[config["model_type"]].from_dict(dict(config))
+    model = MODEL_FOR_CAUSAL_LM_MAPPING[type(parsed)]._from_config(parsed, attn_implementation="eager")  # type: ignore[attr-defined]
+    for parameter in model.parameters():
+        if parameter.dim() > 1:
+            torch.nn.init.normal_(parameter, std=0.3)
+    model.generation_config.eos_token_id = None  # among random tokens; neither side stops at it
+    model.generation_config.pad_token_id = 0
+    return model.eval()
+
+
+def tensors_of(model: Model, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
+    """The weights as a checkpoint has them, what is tied only once."""
+    tied = model.all_tied_weights_keys
+    weights = {name: tensor.to(dtype) for name, tensor in model.state_dict().items() if name not in tied}
+    return read_tensors(memoryview(save(weights)))[0]
+
+
+def engine_of(
+    model: Model, config: dict[str, Any], *, slots: int = 4, context_limit: int | None = None
+) -> CausalEngine:
+    """The engine with the weights of a model and room for some sequences, on one thread."""
+    layers, heads = model.config.num_hidden_layers, model.config.num_attention_heads
+    heads = getattr(model.config, "num_key_value_heads", heads)
+    size = getattr(model.config, "head_dim", None) or model.config.hidden_size // model.config.num_attention_heads
+    per_sequence = layers * 2 * (context_limit or 64) * heads * size * 4
+    return causal_engine(
+        config,
+        tensors_of(model),
+        device="cpu",
+        kv_cache_bytes=slots * per_sequence,
+        context_limit=context_limit,
+        threads=1,
+    )
