@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 AuthMode = Literal["api-key", "jwt", "iam", "none"]
 _NAME = "[a-z0-9][a-z0-9._-]{0,63}"  # as the registry has it
 
-EngineName = Literal["auto", "native", "reference", "transformers"]
+EngineName = Literal["auto", "native", "reference", "transformers", "continuous"]
 DeviceName = Literal["auto", "cpu", "cuda"]
 
 _AUDIENCES = r"^([^,\s]+(,[^,\s]+)*)?$"
@@ -63,11 +63,13 @@ class Settings(BaseModel):
     engine: EngineName = Field(
         "auto",
         description="What runs the model: `native` the kernels in C++, on packed weights; `reference` a GPT-2 in plain "
-        "torch; `transformers` any causal model; `auto` the first of them that can.",
+        "torch; `transformers` any causal model; `auto` the first of them that can; `continuous` any causal model by "
+        "transformers' continuous batching, for many requests at once.",
     )
     device: DeviceName = Field(
         "auto",
-        description="What the `transformers` engine runs on: `cpu`, `cuda`, or `auto`, a GPU where torch sees one.",
+        description="What the engines `transformers` and `continuous` run on: `cpu`, `cuda`, or `auto`, a GPU where "
+        "torch sees one.",
     )
     auth_mode: AuthMode = Field("api-key", description="Who checks credentials: see Authorization in the README.")
     keys_table: str = Field("", description="The DynamoDB table of API keys, needed by AUTH_MODE=api-key.")

@@ -8,10 +8,10 @@ from handler.errors import CorruptModelError, UnsupportedModelError
 from handler.inference.config import ModelConfig
 from handler.inference.native import NativeEngine
 from handler.inference.packed import LAYOUT_BITS, unpack
-from handler.inference.protocol import StepEngine
+from handler.inference.protocol import Backend, StepEngine
 from handler.inference.scheduler import Scheduler
 from handler.inference.tokenizer import Tokenizer
-from handler.inference.weights import read_tensors
+from handler.inference.weights import Tensor, read_tensors
 from handler.telemetry import logger
 
 if TYPE_CHECKING:
@@ -26,12 +26,12 @@ def build_backend(
     threads: int,
     device: "DeviceName" = "auto",
     context_limit: int | None = None,
-) -> tuple[Tokenizer, Scheduler]:
+) -> tuple[Tokenizer, Backend]:
     """The tokenizer and the backend of a version's files.
 
     Args:
         files: verified bytes by file name, as the registry hands them out.
-        engine: what runs the model, like what follows: see `build_engine`.
+        engine: what runs the model, like what follows: see `build_engine`; or "continuous", which is no step engine.
         kv_cache_mb: megabytes (10^6 bytes) for keys and values.
         threads: threads of the engine, 0 for as many as there are processors.
         device: what the transformers engine runs on.
@@ -44,16 +44,30 @@ def build_backend(
     for name in ("config.json", "tokenizer.json", "model.safetensors"):
         if name not in files:
             raise CorruptModelError(f"{name} is not among the version's files: {', '.join(sorted(files))}")
+    tokenizer = Tokenizer(bytes(files["tokenizer.json"]))
+    document, weights = json.loads(bytes(files["config.json"])), files["model.safetensors"]
+    if engine == "continuous":
+        # Imported here because torch and transformers take longer to import than everything else together.
+        from handler.inference.twin import continuous_backend  # noqa: PLC0415
+
+        return tokenizer, continuous_backend(
+            document,
+            _plain(document, *read_tensors(weights)),
+            device=device,
+            kv_cache_bytes=kv_cache_mb * 1_000_000,
+            context_limit=context_limit,
+            threads=threads,
+        )
     step_engine = build_engine(
-        json.loads(bytes(files["config.json"])),
-        files["model.safetensors"],
+        document,
+        weights,
         engine=engine,
         kv_cache_bytes=kv_cache_mb * 1_000_000,
         threads=threads,
         device=device,
         context_limit=context_limit,
     )
-    return Tokenizer(bytes(files["tokenizer.json"])), Scheduler(step_engine)
+    return tokenizer, Scheduler(step_engine)
 
 
 def build_engine(
@@ -89,13 +103,12 @@ def build_engine(
     layout = metadata.get("layout")
     is_gpt2 = document.get("model_type") == "gpt2"
     if engine == "transformers" or (engine == "auto" and not is_gpt2):
-        # Imported here because torch and transformers take longer to import than everything else together.
+        # Imported here for the same reason.
         from handler.inference.causal import causal_engine  # noqa: PLC0415
 
-        plain = tensors if layout is None else unpack(ModelConfig.from_json(document), tensors, layout)
         return causal_engine(
             document,
-            plain,
+            _plain(document, tensors, metadata),
             device=device,
             kv_cache_bytes=kv_cache_bytes,
             context_limit=context_limit,
@@ -122,5 +135,13 @@ def build_engine(
     # Imported here for the same reason.
     from handler.inference.reference import ReferenceEngine  # noqa: PLC0415
 
-    plain = tensors if layout is None else unpack(config, tensors, layout)
+    plain = _plain(document, tensors, metadata)
     return ReferenceEngine(config, plain, kv_cache_bytes=kv_cache_bytes, threads=threads)
+
+
+def _plain(
+    document: Mapping[str, Any], tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
+) -> Mapping[str, Tensor]:
+    """The tensors, unpacked where they are packed."""
+    layout = metadata.get("layout")
+    return tensors if layout is None else unpack(ModelConfig.from_json(document), tensors, layout)

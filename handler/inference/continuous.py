@@ -1,0 +1,248 @@
+"""transformers' continuous batching as a backend of its own: paged attention, prompts and tokens in one batch.
+
+Its manager (https://huggingface.co/docs/transformers/continuous_batching) has a thread that owns the cache: it admits
+waiting sequences while there are pages, reads prompts in pieces beside those under way, shares the pages of equal
+beginnings, and when pages run out takes those of the last come, which then read again what they had. One thread of ours
+starts it, passes its tokens on, keeps the deadlines, and notices its end: an error there ends every request with an
+error, and the next request starts a new manager.
+
+What a sequence's tokens are depends on its company here: sums are formed in another order, and the random numbers are
+the manager's. What needs more, such as a seed, is another backend's (see routing.py).
+"""
+
+import threading
+import time
+from itertools import count
+from typing import Final
+
+from transformers import PreTrainedModel
+from transformers.generation.continuous_batching import ContinuousBatchingManager
+from transformers.generation.continuous_batching.requests import GenerationOutput
+
+from handler.errors import EngineError, EngineUnavailableError
+from handler.inference.generation import EventQueue, QueuedGeneration
+from handler.inference.paging import blocks_of, new_manager
+from handler.inference.protocol import GenerationRequest
+from handler.inference.routing import needs_tokens_alone
+from handler.inference.sequences import ManagedSequence
+from handler.telemetry import logger
+
+# How long a deadline may be overdue, and the end of the manager's thread unnoticed.
+_LOOK_SECONDS: Final = 0.02
+
+# After so many managers that failed without finishing a single sequence the next one will fail, too: an error of a GPU
+# stays with its process.
+_MOST_FAILURES: Final = 3
+
+
+_FAILED: Final = "Continuous batching has failed; the service's log says why."
+
+
+class ContinuousBackend:
+    """A backend over a model of transformers; see the module's text."""
+
+    def __init__(self, model: PreTrainedModel, *, name: str, context_length: int, cache_bytes: int) -> None:
+        """Make the cache.
+
+        Args:
+            model: what runs; its attention must be `paging.ATTENTION`.
+            name: the engine's name.
+            context_length: the most tokens of a sequence.
+            cache_bytes: room for keys and values.
+
+        Raises:
+            UnsupportedModelError: not even one sequence fits, or memory does not hold the cache.
+        """
+        self.name = self.scorer = name
+        self.context_length = context_length
+        self.vocabulary_size: int = model.config.get_text_config().vocab_size
+        self._model = model
+        self._blocks = blocks_of(model, context_length, cache_bytes)
+        self._wake = threading.Condition()  # guards what follows
+        self._manager: ContinuousBatchingManager | None = new_manager(model, self._blocks)
+        self._thread: threading.Thread | None = None
+        self._open: dict[str, ManagedSequence] = {}  # neither finished nor cancelled, by the manager's name for them
+        self._ids = count()
+        self._failures = 0
+        self._closed = self._resting = self._retired = False
+
+    def submit(self, request: GenerationRequest) -> QueuedGeneration:
+        """Hand a request's sequences to the manager, which lets them wait until there are pages.
+
+        Raises:
+            ValueError: more than tokens is asked for, which the manager does not give.
+            EngineError: there is no manager, and none can be made.
+        """
+        if not needs_tokens_alone(request):
+            raise ValueError("continuous batching gives tokens and nothing beside them")
+        with self._wake:
+            if self._closed:
+                raise RuntimeError("the backend is closed")
+            self._resting = False
+            sequences = self._sequences_of(request)
+            generation = QueuedGeneration(sequences, sequences[0].events, self.name)
+            manager = self._running_manager()
+            for sequence in sequences:
+                if sequence.is_late(time.time()):
+                    sequence.finish("deadline")
+                else:
+                    self._open[sequence.id] = sequence
+                    self._hand_over(sequence, manager)
+            self._wake.notify_all()
+        return generation
+
+    def check(self) -> None:
+        """See whether the next request can be expected to be answered.
+
+        Raises:
+            EngineUnavailableError: one manager after the other has failed.
+        """
+        if self._failures >= _MOST_FAILURES:
+            raise EngineUnavailableError(f"Continuous batching has failed {self._failures} times in a row.")
+
+    def rest(self) -> None:
+        """Finish what is under way and hold no thread, and no cache, until the next request."""
+        with self._wake:
+            self._resting = True
+            self._wake.notify_all()
+            while self._thread is not None and self._resting:  # a request that comes meanwhile ends the rest
+                self._wake.wait()
+
+    def retire(self) -> None:
+        """Finish what is under way, and from now on hold no thread and no cache while there is nothing to do."""
+        with self._wake:
+            self._retired = True
+            self._wake.notify_all()
+            while self._thread is not None:
+                self._wake.wait()
+
+    def close(self) -> None:
+        """Stop the threads; whatever is under way ends with an error."""
+        with self._wake:
+            self._closed = True
+            self._fail(RuntimeError("the backend was closed"))
+            self._wake.notify_all()
+            while self._thread is not None:
+                self._wake.wait()
+
+    def _running_manager(self) -> ContinuousBatchingManager:
+        """The manager, a new one where there is none, and the thread that listens to it."""
+        if self._manager is None:
+            try:
+                self._manager = new_manager(self._model, self._blocks)
+            except Exception as error:
+                self._failures += 1
+                logger.error("continuous batching not started", error=type(error).__name__, reason=str(error))
+                raise EngineError("Continuous batching cannot be started; the service's log says why.") from error
+        if self._thread is None:
+            self._thread = threading.Thread(
+                target=self._listen, args=[self._manager], name="continuous batching", daemon=True
+            )
+            self._thread.start()
+        return self._manager
+
+    def _sequences_of(self, request: GenerationRequest) -> list[ManagedSequence]:
+        events = EventQueue()
+        return [
+            ManagedSequence(
+                str(next(self._ids)), p * request.n + sample, prompt, request.sampling[p], request, events, self._cancel
+            )
+            for p, prompt in enumerate(request.prompts)
+            for sample in range(request.n)
+        ]
+
+    def _hand_over(self, sequence: ManagedSequence, manager: ContinuousBatchingManager) -> None:
+        """Have the manager work on a sequence; one that is failing takes it or not, and `_bury` knows of it anyway."""
+        sampling = sequence.sampling
+        manager.add_request(
+            list(sequence.prompt),
+            sequence.id,
+            max_new_tokens=sequence.request.max_tokens,
+            streaming=True,
+            eos_token_id=sorted(sequence.request.stop_tokens),
+            temperature=float(sampling.temperature),
+            top_k=min(sampling.top_k or self.vocabulary_size, self.vocabulary_size),
+            top_p=float(sampling.top_p),
+        )
+
+    def _cancel(self, sequence: ManagedSequence) -> None:
+        """Have the manager give up a sequence, unless it has finished; from any thread."""
+        with self._wake:
+            if self._open.pop(sequence.id, None) and self._manager:
+                self._manager.cancel_request(sequence.id)
+
+    def _listen(self, manager: ContinuousBatchingManager) -> None:
+        """The thread: pass on what comes until the manager fails or is not needed any more."""
+        manager.start()  # here, for its thread is a daemon if the one that starts it is
+        while True:
+            with self._wake:
+                while not (self._open or self._resting or self._retired or self._closed):
+                    self._wake.wait()
+                if not self._open:
+                    self._stop(manager)
+                    return
+            outputs = _outputs_of(manager)
+            with self._wake:
+                if manager.background_thread_status.can_accept_new_requests() is not None:
+                    self._bury(manager, outputs)
+                    return
+                self._pass_on(outputs)
+                self._end_late(manager)
+
+    def _pass_on(self, outputs: list[GenerationOutput]) -> None:
+        for output in outputs:
+            sequence = self._open.get(output.request_id)
+            if sequence is None:  # it was cancelled, and this was on its way
+                continue
+            if output.is_finished():
+                del self._open[sequence.id]
+            if output.error is None:
+                self._failures = 0
+                sequence.advance(output)
+            else:
+                sequence.fail(EngineError(_FAILED))
+
+    def _end_late(self, manager: ContinuousBatchingManager) -> None:
+        now = time.time()
+        for sequence in [each for each in self._open.values() if each.is_late(now)]:
+            del self._open[sequence.id]
+            manager.cancel_request(sequence.id)
+            sequence.finish("deadline")
+
+    def _fail(self, error: Exception) -> None:
+        """End everything under way with an error."""
+        for sequence in self._open.values():
+            sequence.fail(error)
+        self._open.clear()
+
+    def _bury(self, manager: ContinuousBatchingManager, outputs: list[GenerationOutput]) -> None:
+        """The manager's thread ends by itself: pass on what it did, and tell all others when it can be replaced."""
+        manager.stop(hard_stop=True)
+        outputs += _outputs_of(manager)
+        self._pass_on([output for output in outputs if output.error is None])
+        self._failures += 1
+        error = manager.background_thread_status.fatal_error
+        logger.error("continuous batching failed", error=type(error).__name__, reason=str(error))
+        self._manager = self._thread = None
+        self._fail(EngineError(_FAILED))
+        self._wake.notify_all()
+
+    def _stop(self, manager: ContinuousBatchingManager) -> None:
+        """End the manager, and say whether its cache is as empty as it was: a page that is lost is lost to all."""
+        cache = manager.batch_processor.cache if manager.batch_processor else None
+        manager.stop(hard_stop=self._closed)
+        if cache is not None:
+            cache.evict_cached_blocks()  # they were kept for prompts that begin alike
+            logger.info("continuous batching ended", blocks=self._blocks, free=round(cache.compute_free_capacity(), 6))
+        self._manager = self._thread = None
+        self._wake.notify_all()
+
+
+def _outputs_of(manager: ContinuousBatchingManager) -> list[GenerationOutput]:
+    """What the manager has to say: waits a moment for the first, and takes along what there is beside it."""
+    outputs = []
+    output = manager.get_result(timeout=_LOOK_SECONDS)
+    while output is not None:
+        outputs.append(output)
+        output = manager.get_result(timeout=0)
+    return outputs

@@ -1,0 +1,72 @@
+"""The sequences that transformers' continuous batching works on."""
+
+import time
+from collections.abc import Callable  # noqa: TC003 - dataclasses may look it up
+from dataclasses import dataclass
+
+from transformers.generation.continuous_batching.requests import GenerationOutput
+
+from handler.inference.generation import EventQueue
+from handler.inference.protocol import (
+    ChoiceFinished,
+    FinishReason,
+    GenerationRequest,
+    SamplingParams,
+    TokenGenerated,
+)
+
+
+@dataclass(eq=False)
+class ManagedSequence:
+    """One choice of a request.
+
+    Attributes:
+        id: the manager's name for it.
+        index: which choice of its request it is.
+        prompt: token ids.
+        sampling: how tokens are chosen.
+        request: what it belongs to.
+        events: where what happens to it is told.
+        give_up: tells the manager that nobody wants it any more.
+        given: how many tokens have been told.
+        admitted: when it was given its first pages, on the clock of `time.monotonic()`; known with the first token.
+    """
+
+    id: str
+    index: int
+    prompt: tuple[int, ...]
+    sampling: SamplingParams
+    request: GenerationRequest
+    events: EventQueue
+    give_up: "Callable[[ManagedSequence], None]"
+    given: int = 0
+    admitted: float | None = None
+
+    def cancel(self) -> None:
+        """Give it up; from any thread."""
+        self.give_up(self)
+
+    def is_late(self, now: float) -> bool:
+        """Whether its time is up, on the clock of `time.time()`."""
+        return self.request.deadline is not None and now >= self.request.deadline
+
+    def advance(self, output: GenerationOutput) -> None:
+        """Tell the tokens that are new in an output, which holds all of them, and the end if there is one."""
+        if self.admitted is None:
+            # The output's times are of another clock, which runs as fast.
+            self.admitted = time.monotonic() - (time.perf_counter() - output.lifespan[0])
+        tokens = output.generated_tokens
+        stopped = tokens[-1] in self.request.stop_tokens
+        for token in tokens[self.given : len(tokens) - stopped]:
+            self.events.put(TokenGenerated(self.index, token, None))
+        self.given = len(tokens)
+        if output.is_finished():
+            self.finish("stop" if stopped else "length")
+
+    def finish(self, reason: FinishReason) -> None:
+        """Tell that it is complete."""
+        self.events.put(ChoiceFinished(self.index, reason))
+
+    def fail(self, error: Exception) -> None:
+        """Tell that it has come to nothing."""
+        self.events.put(error)
