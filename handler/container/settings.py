@@ -39,3 +39,9 @@ class ContainerSettings(Settings):
         if self.auth_mode == "none" and self.host != _THIS_MACHINE:
             raise ValueError(f"AUTH_MODE=none is for HOST={_THIS_MACHINE} alone; given: HOST={self.host}")
         return self
+
+    @model_validator(mode="after")
+    def _keeps_what_it_answers(self) -> Self:
+        if self.request_queue_url and not self.results_bucket:
+            raise ValueError("REQUEST_QUEUE_URL needs RESULTS_BUCKET, where the answers to messages are kept")
+        return self

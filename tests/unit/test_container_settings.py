@@ -28,6 +28,7 @@ def test_defaults() -> None:
         ("METRICS_PORT", "65536", "metrics_port\n  Input should be less than or equal to 65535"),
         ("DRAIN_SECONDS", "0", "drain_seconds\n  Input should be greater than or equal to 1"),
         ("REQUEST_QUEUE_URL", "arn:aws:sqs:eu-west-1:1:q", "request_queue_url\n  String should match pattern"),
+        ("REQUEST_QUEUE_URL", "https://sqs.example/1/q", "REQUEST_QUEUE_URL needs RESULTS_BUCKET"),
         ("AUTH_MODE", "none", "AUTH_MODE=none is for HOST=127.0.0.1 alone; given: HOST=0.0.0.0"),
     ],
 )
