@@ -1,9 +1,9 @@
 """A container whose model is the fake engine, a token every `SECONDS_PER_STEP`: so it can end while it answers."""
 
 import os
-import sys
 
-from handler.container.__main__ import serve
+from handler.container.metrics import Metrics
+from handler.container.process import Container
 from handler.container.settings import ContainerSettings
 from handler.inference.scheduler import Scheduler
 from handler.loading import ModelLoading
@@ -13,14 +13,16 @@ from tests.models import tiny_tokenizer
 from tests.services import MANIFEST, VOCABULARY
 
 
-def main() -> int:
+def main() -> None:
     settings = ContainerSettings.from_environment(os.environ)
     engine = FakeEngine(vocabulary_size=VOCABULARY, seconds_per_step=float(os.environ["SECONDS_PER_STEP"]))
-    scheduler = Scheduler(engine, drafting=False)
-    loading = ModelLoading(lambda: TextService(MANIFEST, tiny_tokenizer(VOCABULARY), scheduler, settings))
+    scheduler, metrics = Scheduler(engine, drafting=False), Metrics()
+    tokenizer = tiny_tokenizer(VOCABULARY)
+    service = TextService(MANIFEST, tokenizer, scheduler, settings, completed=metrics.completed)
+    loading = ModelLoading(lambda: service)
     loading.start()
-    return serve(settings, loading)
+    Container(settings, loading, metrics).run()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
