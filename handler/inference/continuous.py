@@ -21,8 +21,8 @@ from transformers.generation.continuous_batching.requests import GenerationOutpu
 
 from handler.errors import EngineError, EngineUnavailableError
 from handler.inference.generation import EventQueue, QueuedGeneration
-from handler.inference.paging import blocks_of, new_manager
-from handler.inference.protocol import GenerationRequest
+from handler.inference.paging import BATCH_SEQUENCES, blocks_of, free_share, new_manager, pages_of
+from handler.inference.protocol import GenerationRequest, Load
 from handler.inference.routing import needs_tokens_alone
 from handler.inference.sequences import ManagedSequence
 from handler.telemetry import logger
@@ -99,6 +99,16 @@ class ContinuousBackend:
         """
         if self._failures >= _MOST_FAILURES:
             raise EngineUnavailableError(f"Continuous batching has failed {self._failures} times in a row.")
+
+    def load(self) -> Load:
+        """How busy it is now; there is a place for each of so many that all may grow as long as the context."""
+        places = min(BATCH_SEQUENCES, self._blocks // pages_of(self.context_length))
+        with self._wake:
+            processor = self._manager.batch_processor if self._manager else None
+            if processor is None:
+                return Load(0, len(self._open), places, cache_use=0)
+            running = min(len(processor.scheduler.active_requests), len(self._open))
+            return Load(running, len(self._open) - running, places, cache_use=1 - free_share(processor.cache))
 
     def rest(self) -> None:
         """Finish what is under way and hold no thread, and no cache, until the next request."""
@@ -229,11 +239,10 @@ class ContinuousBackend:
 
     def _stop(self, manager: ContinuousBatchingManager) -> None:
         """End the manager, and say whether its cache is as empty as it was: a page that is lost is lost to all."""
-        cache = manager.batch_processor.cache if manager.batch_processor else None
+        processor = manager.batch_processor
         manager.stop(hard_stop=self._closed)
-        if cache is not None:
-            cache.evict_cached_blocks()  # they were kept for prompts that begin alike
-            logger.info("continuous batching ended", blocks=self._blocks, free=round(cache.compute_free_capacity(), 6))
+        if processor is not None:
+            logger.info("continuous batching ended", blocks=self._blocks, free=free_share(processor.cache))
         self._manager = self._thread = None
         self._wake.notify_all()
 

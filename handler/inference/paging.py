@@ -12,7 +12,7 @@ from typing import Final
 import torch
 from transformers import GenerationConfig, PreTrainedModel
 from transformers.generation.configuration_utils import ContinuousBatchingConfig
-from transformers.generation.continuous_batching import ContinuousBatchingManager
+from transformers.generation.continuous_batching import ContinuousBatchingManager, PagedAttentionCache
 from transformers.generation.continuous_batching.cb_logits_processors import ContinuousBatchingTemperatureLogitsWarper
 from transformers.generation.continuous_batching.requests import RequestState
 from transformers.generation.continuous_batching.scheduler import SCHEDULER_MAPPING, FIFOScheduler
@@ -73,6 +73,11 @@ class AdmittingScheduler(FIFOScheduler):
 SCHEDULER_MAPPING["admitting"] = AdmittingScheduler
 
 
+def pages_of(tokens: int) -> int:
+    """How many pages of a layer so many tokens of a sequence take."""
+    return -(-tokens // PAGE_TOKENS)
+
+
 def blocks_of(model: PreTrainedModel, context_length: int, cache_bytes: int) -> int:
     """How many blocks fit: a block is a page in each layer.
 
@@ -83,13 +88,19 @@ def blocks_of(model: PreTrainedModel, context_length: int, cache_bytes: int) -> 
     per_token = 2 * find_num_key_value_heads(config) * find_head_dim(config) * model.dtype.itemsize
     block_bytes = config.num_hidden_layers * per_token * PAGE_TOKENS
     blocks = cache_bytes // block_bytes - _UNUSED_BLOCKS
-    needed = -(-context_length // PAGE_TOKENS)
+    needed = pages_of(context_length)
     if blocks < needed:
         raise UnsupportedModelError(
             f"KV_CACHE_MB must leave continuous batching room for at least one sequence, which takes "
             f"{(needed + _UNUSED_BLOCKS) * block_bytes:,} bytes; given: {cache_bytes:,}"
         )
     return int(blocks)
+
+
+def free_share(cache: PagedAttentionCache) -> float:
+    """The share of the cache that no sequence has, 0 to 1; what is kept for prompts that begin alike is free, too."""
+    kept = sum(len(part.ledger.cached_blocks) * part.bytes_per_block for part in cache.cache_allocators.values())
+    return float(cache.compute_free_capacity() + kept / (cache.num_sectors * cache.bytes_per_sector))
 
 
 def new_manager(model: PreTrainedModel, blocks: int) -> ContinuousBatchingManager:

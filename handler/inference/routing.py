@@ -4,7 +4,7 @@ The fast one draws from random numbers of its own and tells nothing but tokens. 
 seed or log-probabilities, is the exact one's; an answer says which of them it is from (`Generation.engine`).
 """
 
-from handler.inference.protocol import Backend, Generation, GenerationRequest, SamplingParams
+from handler.inference.protocol import Backend, Generation, GenerationRequest, Load, SamplingParams
 
 
 class Routing:
@@ -46,6 +46,16 @@ class Routing:
         """
         self._fast.check()
         self._exact.check()
+
+    def load(self) -> Load:
+        """How busy both are; each has half of the cache."""
+        fast, exact = self._fast.load(), self._exact.load()
+        return Load(
+            fast.running + exact.running,
+            fast.waiting + exact.waiting,
+            fast.places + exact.places,
+            cache_use=(fast.cache_use + exact.cache_use) / 2,
+        )
 
     def rest(self) -> None:
         """Have both rest."""

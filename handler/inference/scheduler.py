@@ -16,7 +16,7 @@ import time
 
 from handler.inference.choices import NO_SLOT, Choice, Prompt
 from handler.inference.generation import EventQueue, QueuedGeneration
-from handler.inference.protocol import FloatArray, GenerationRequest, PromptScored, StepEngine
+from handler.inference.protocol import FloatArray, GenerationRequest, Load, PromptScored, StepEngine
 from handler.inference.sampling import logprobs_of
 
 # A long prompt is read in pieces, so that others are not kept waiting between two of their tokens, and so that the
@@ -90,6 +90,13 @@ class Scheduler:
 
     def check(self) -> None:
         """Do nothing: an engine that has failed is asked again by the next request."""
+
+    def load(self) -> Load:
+        """How busy it is now. A slot holds a whole context, so the cache is taken slot by slot."""
+        with self._wake:
+            running, waiting = len(self._running), len(self._waiting) + len(self._arriving)
+        places = self._engine.slot_count
+        return Load(running, waiting, places, cache_use=running / places)
 
     def rest(self) -> None:
         """Finish what is under way and hold no thread until the next request."""

@@ -17,6 +17,7 @@ from handler.inference.protocol import (
     Event,
     Generation,
     GenerationRequest,
+    Load,
     SamplingParams,
     TokenGenerated,
 )
@@ -81,21 +82,6 @@ def generated(model: Model, prompt: Sequence[int], count: int) -> list[int]:
     return list(output[0, len(prompt) :].tolist())
 
 
-def everything_is_free(backend: ContinuousBackend) -> bool:
-    """Whether the whole cache becomes free, once the manager has done what it was told."""
-    manager = backend._manager
-    assert manager is not None
-    for _ in range(100):
-        with manager.pause():
-            processor = manager.batch_processor
-            assert processor is not None
-            processor.cache.evict_cached_blocks()
-            if processor.cache.compute_free_capacity() == 1:
-                return True
-        time.sleep(0.01)
-    return False
-
-
 def test_greedy_output_is_that_of_generate_however_many_go_together(model: Model, backend: ContinuousBackend) -> None:
     prompts = tuple(tuple(range(i, i + length)) for i, length in ((1, 1), (20, 7), (40, 30), (2, 17), (9, 3)))
     events = list(backend.submit(greedy(*prompts, max_tokens=20)))
@@ -143,7 +129,7 @@ def test_what_does_not_fit_at_once_waits_and_is_what_it_would_be(model: Model) -
     outputs = tokens_of(backend.submit(greedy(*prompts, max_tokens=CONTEXT - 3)))  # each fills half of the cache
 
     assert outputs == {i: generated(model, prompt, CONTEXT - 3) for i, prompt in enumerate(prompts)}
-    assert everything_is_free(backend)
+    wait_until(lambda: backend.load() == Load(0, 0, places=2, cache_use=0))
     backend.close()
 
 
@@ -158,7 +144,7 @@ def test_a_cancelled_choice_frees_its_pages_and_the_others_go_on(model: Model, b
     outputs = tokens_of(iter(events))
     assert len(outputs[0]) < CONTEXT - 1
     assert outputs[1] == generated(model, (2,), CONTEXT - 1)
-    assert everything_is_free(backend)
+    wait_until(lambda: backend.load() == Load(0, 0, places=4, cache_use=0))
 
 
 def test_when_pages_ran_out_and_everybody_gave_up_the_next_request_is_answered(model: Model) -> None:
@@ -184,13 +170,27 @@ def test_the_deadline_ends_a_choice_with_what_it_has(model: Model, backend: Cont
     reasons = {event.choice: event.reason for event in events if isinstance(event, ChoiceFinished)}
     assert reasons.keys() == set(range(12))
     assert "deadline" in reasons.values()
-    assert everything_is_free(backend)
+    wait_until(lambda: backend.load() == Load(0, 0, places=4, cache_use=0))
 
 
 def test_after_the_deadline_nothing_is_computed(backend: ContinuousBackend) -> None:
     generation = backend.submit(greedy((1,), max_tokens=5, deadline=time.time() - 1))
     assert list(generation) == [ChoiceFinished(0, "deadline")]
     assert generation.admitted is None
+
+
+def test_it_says_how_busy_it_is(backend: ContinuousBackend) -> None:
+    assert backend.load() == Load(0, 0, places=4, cache_use=0)
+    generation = backend.submit(greedy(*[(i,) * 20 for i in range(40)], max_tokens=CONTEXT - 20))
+    next(iter(generation))
+    load = backend.load()
+    generation.cancel()
+    wait_until(lambda: backend.load() == Load(0, 0, places=4, cache_use=0))
+
+    # Two pages of sixteen for each at first, and all of them in the end: but not more than there are.
+    assert 4 <= load.running <= 8
+    assert load.running + load.waiting == 40
+    assert 0.7 < load.cache_use <= 1
 
 
 def test_it_is_known_when_a_request_was_admitted(backend: ContinuousBackend) -> None:
