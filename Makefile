@@ -61,6 +61,12 @@ test: setup .venv-sam/.ready ## run all tests that need no container engine
 test-reference: setup .venv-sam/.ready ## run the tests that serve a model once more, on the engine in torch
 	@ENGINE=reference $(BIN)/pytest --numprocesses auto --dist loadfile --no-cov tests/functional/events tests/functional/test_*.py tests/contract
 
+test-continuous: setup .venv-sam/.ready ## run the same tests on transformers' continuous batching
+	@ENGINE=continuous DEVICE=cpu $(BIN)/pytest --numprocesses auto --dist loadfile --no-cov tests/functional/events tests/functional/test_*.py tests/contract
+
+soak: setup ## serve 64 clients that come and go, for MINUTES=5, and see that nothing is lost and nobody waits too long
+	@MINUTES="$(or $(MINUTES),5)" $(BIN)/pytest --no-cov --capture=no -m soak --timeout 7200 tests/soak
+
 test-kernels: ## run the native engine's own tests under the sanitizers (needs a C++ compiler)
 	@$(MAKE) --silent --directory handler/inference/native check check-threads
 

@@ -48,10 +48,24 @@ def test_a_completion(client: OpenAI) -> None:
     assert answer.choices[0].finish_reason in ("length", "stop")
     assert answer.usage is not None
     assert answer.usage.total_tokens == answer.usage.prompt_tokens + answer.usage.completion_tokens
-    assert answer.system_fingerprint is not None
-    # `make test-reference` names the engine; without a compiled library there is only one.
+
+
+def test_an_answer_names_the_engine_it_is_from(client: OpenAI) -> None:
+    def engine_of(**fields: Any) -> str:
+        answer = client.completions.create(model="demo", prompt="He said", max_tokens=2, **fields)
+        assert answer.system_fingerprint is not None
+        return answer.system_fingerprint.split("-")[1]
+
+    # `make test-reference` and `make test-continuous` name it; without a compiled library there is only one.
     engine = os.environ.get("ENGINE", "native" if PATH.exists() else "reference")
-    assert answer.system_fingerprint.split("-")[1] == engine
+    # Continuous batching has neither seeds nor log-probabilities: another engine with the same weights has.
+    exact = "transformers" if engine == "continuous" else engine
+    assert [engine_of(), engine_of(temperature=0), engine_of(seed=1), engine_of(logprobs=0)] == [
+        engine,
+        engine,
+        exact,
+        exact,
+    ]
 
 
 def test_every_parameter_the_engine_supports(client: OpenAI) -> None:
