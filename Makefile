@@ -168,6 +168,9 @@ bench-streaming: setup ## measure what the path through Lambda's runtime adds to
 bench-bulk: setup .venv-sam/.ready ## measure prompts a second of queue and bulk beside one at a time, ROUNDS times
 	@$(BIN)/python -m bench.bulk $(if $(ROUNDS),--rounds "$(ROUNDS)")
 
+bench-gpu: setup ## measure many requests at once on a GPU, ROUNDS times (DEVICE=cpu SIZES=try REQUESTS=1,4 tries it without one)
+	@$(BIN)/python -m bench.gpu $(if $(ROUNDS),--rounds "$(ROUNDS)") $(if $(DEVICE),--device "$(DEVICE)") $(if $(SIZES),--sizes "$(SIZES)") $(if $(REQUESTS),--requests "$(REQUESTS)")
+
 bench-quality: setup ## measure what quantizing costs the demo model on TEXT=FILE, beside llama.cpp
 	@$(BIN)/python -m bench.quality "$(TEXT)"
 

@@ -7,6 +7,7 @@ torch's own attention its defaults are the same.
 """
 
 import logging
+import secrets
 from typing import Final
 
 import torch
@@ -35,7 +36,7 @@ BATCH_TOKENS: Final = 512
 BATCH_SEQUENCES: Final = 256
 
 # The cache begins with two blocks that nobody gets: padding is written there.
-_UNUSED_BLOCKS: Final = 2
+UNUSED_BLOCKS: Final = 2
 
 # It writes token ids of prompts, and lines that are no JSON. What goes wrong is raised, and logged where it is caught.
 logging.getLogger("ContinuousBatchingLogger").setLevel(logging.CRITICAL)
@@ -87,12 +88,12 @@ def blocks_of(model: PreTrainedModel, context_length: int, cache_bytes: int) -> 
     config = model.config.get_text_config()
     per_token = 2 * find_num_key_value_heads(config) * find_head_dim(config) * model.dtype.itemsize
     block_bytes = config.num_hidden_layers * per_token * PAGE_TOKENS
-    blocks = cache_bytes // block_bytes - _UNUSED_BLOCKS
+    blocks = cache_bytes // block_bytes - UNUSED_BLOCKS
     needed = pages_of(context_length)
     if blocks < needed:
         raise UnsupportedModelError(
             f"KV_CACHE_MB must leave continuous batching room for at least one sequence, which takes "
-            f"{(needed + _UNUSED_BLOCKS) * block_bytes:,} bytes; given: {cache_bytes:,}"
+            f"{(needed + UNUSED_BLOCKS) * block_bytes:,} bytes; given: {cache_bytes:,}"
         )
     return int(blocks)
 
@@ -122,6 +123,7 @@ def new_manager(model: PreTrainedModel, blocks: int) -> ContinuousBatchingManage
             num_blocks=blocks,
             max_batch_tokens=BATCH_TOKENS,
             max_requests_per_batch=BATCH_SEQUENCES,
+            seed=secrets.randbits(63),  # torch's own could be those of another process that was forked from the same
             max_memory_percent=0.9,  # beyond it the cache is refused: it is never made smaller than was asked for
             per_request_processors=True,
             scheduler_type="admitting",
