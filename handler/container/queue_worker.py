@@ -126,7 +126,7 @@ class QueueWorker:
         while room := self._wait_for_room():
             try:
                 records = self._queue.receive(room, wait=self._pace.poll, visibility=self._pace.visibility)
-            except (BotoCoreError, ClientError) as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, the queue is asked again
                 logger.error("queue not read", error=type(error).__name__, reason=str(error))
                 pause = min(self._pace.pause * 2**failures, _LONGEST_PAUSE_SECONDS)
                 failures += 1
