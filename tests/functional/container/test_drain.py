@@ -53,7 +53,8 @@ def test_what_takes_longer_than_there_is_time_is_cut_off_and_given_back(place: P
     queue = {"REQUEST_QUEUE_URL": place.queue.url, "RESULTS_BUCKET": RESULTS_BUCKET}
     message = '{"prompt": "She", "max_tokens": 50, "temperature": 0}'
     place.queue.send(message, request_id="begun")
-    with running_container(SLOW, SECONDS_PER_STEP="0.3", DRAIN_SECONDS="1", **queue) as container:
+    environment = {"SECONDS_PER_STEP": "0.3", "DRAIN_SECONDS": "1", "SERVICE_NAME": "gpt2-gpu", **queue}
+    with running_container(SLOW, **environment) as container:
         body = {"prompt": [65], "max_tokens": 50, "temperature": 0, "stream": True}
         with httpx.stream("POST", f"{container.address}/v1/completions", json=body, timeout=PATIENCE) as stream:
             lines = stream.iter_lines()
@@ -63,7 +64,12 @@ def test_what_takes_longer_than_there_is_time_is_cut_off_and_given_back(place: P
             status, log = container.ended()
 
     assert status == 1
-    assert Counter(line["message"] for line in log) == {"model loaded": 1, "cold start": 1, "draining": 1, "cut off": 1}
-    assert (log[-1]["requests"], log[-1]["messages"]) == (1, 1)
+    [in_flight], cut_off = [line for line in log if line["message"] == "in flight"], log[-1]
+    said = Counter(line["message"] for line in log)
+    assert said == {"in flight": 1, "model loaded": 1, "cold start": 1, "draining": 1, "cut off": 1}
+    assert (cut_off["requests"], cut_off["messages"]) == (1, 1)
+    # What containers are added and taken away by, from the beginning.
+    assert (in_flight["requests_in_flight"], in_flight["function"]) == (0, "gpt2-gpu")
+    assert in_flight["_aws"]["CloudWatchMetrics"][0]["Dimensions"] == [["function"]]
     assert [returned["Body"] for returned in place.queue.receive()] == [message]
     assert place.results() == {}

@@ -120,9 +120,8 @@ class Queue:
         return messages
 
     def is_taken(self) -> bool:
-        """Whether some messages are with a receiver, and none waits."""
-        waiting, received = self._counts()
-        return waiting == 0 < received
+        """Whether no message waits for a receiver."""
+        return self._counts()[0] == 0
 
     def is_empty(self) -> bool:
         """Whether there is no message, waiting or with a receiver."""
