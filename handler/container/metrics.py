@@ -130,6 +130,9 @@ class MetricsMiddleware:
         self._metrics.requests_in_flight += counts
         try:
             await self._app(scope, receive, noting)
+        except Exception:
+            status = 500  # which Starlette answers, further out
+            raise
         finally:
             self._metrics.requests_in_flight -= counts
             route: Any = scope.get("route")

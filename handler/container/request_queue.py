@@ -1,6 +1,6 @@
 """The SQS queue of requests, as a process sees it that takes messages itself: received, kept from others, done with."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from itertools import islice
 from typing import Any, Final
@@ -49,6 +49,7 @@ class RequestQueue:
             wait: seconds to wait for the first one.
             visibility: seconds for which nobody else is given them.
         """
+        arn = self.arn  # asked for before there are messages that a failure would lose sight of
         answer = self._client.receive_message(
             QueueUrl=self._url,
             MaxNumberOfMessages=min(most, MOST_AT_ONCE),
@@ -57,7 +58,7 @@ class RequestQueue:
             MessageAttributeNames=["All"],
             MessageSystemAttributeNames=["ApproximateReceiveCount"],
         )
-        return [self._record(message) for message in answer.get("Messages", [])]
+        return [_record(message, arn) for message in answer.get("Messages", [])]
 
     def delete(self, handle: str) -> None:
         """Be done with a message."""
@@ -72,17 +73,19 @@ class RequestQueue:
             ]
             self._client.change_message_visibility_batch(QueueUrl=self._url, Entries=entries)
 
-    def _record(self, message: dict[str, Any]) -> LambdaEvent:
-        attributes = message.get("MessageAttributes", {})
-        return {
-            "messageId": message["MessageId"],
-            "receiptHandle": message["ReceiptHandle"],
-            "body": message["Body"],
-            "attributes": message["Attributes"],
-            "messageAttributes": {
-                name: {"dataType": attribute["DataType"], "stringValue": attribute.get("StringValue")}
-                for name, attribute in attributes.items()
-            },
-            "eventSource": SOURCE,
-            "eventSourceARN": self.arn,
-        }
+
+def _record(message: Mapping[str, Any], arn: str) -> LambdaEvent:
+    """A message in the form in which Lambda hands it over."""
+    attributes = message.get("MessageAttributes", {})
+    return {
+        "messageId": message["MessageId"],
+        "receiptHandle": message["ReceiptHandle"],
+        "body": message["Body"],
+        "attributes": message["Attributes"],
+        "messageAttributes": {
+            name: {"dataType": attribute["DataType"], "stringValue": attribute.get("StringValue")}
+            for name, attribute in attributes.items()
+        },
+        "eventSource": SOURCE,
+        "eventSourceARN": arn,
+    }

@@ -1,7 +1,7 @@
-"""`make run`, `make run-stream`, `make run-container`: the application on this machine, its model in an embedded bucket.
+"""`make run` and its sisters: the application on this machine, its model in the embedded bucket.
 
-Under uvicorn, or as the function whose responses stream, behind a front that plays its function URL, or as the
-process of the container.
+Under uvicorn; with `run-stream` as the function whose responses stream, behind a front that plays its function URL;
+with `run-container` as the process of the container.
 """
 
 import os

@@ -10,7 +10,8 @@ from starlette.testclient import TestClient
 from handler.app import create_app
 from handler.container.metrics import Metrics, MetricsMiddleware
 from handler.loading import ModelLoading
-from tests.services import VERSION, make_settings, running_service
+from tests.fake_engine import FakeEngine
+from tests.services import VERSION, VOCABULARY, make_settings, running_service
 
 BODY = {"prompt": [65, 66], "max_tokens": 3, "temperature": 0}
 
@@ -21,15 +22,20 @@ def metrics() -> Metrics:
 
 
 @pytest.fixture
-def client(metrics: Metrics) -> Iterator[TestClient]:
+def engine() -> FakeEngine:
+    return FakeEngine(vocabulary_size=VOCABULARY)
+
+
+@pytest.fixture
+def client(metrics: Metrics, engine: FakeEngine) -> Iterator[TestClient]:
     settings = make_settings(max_body_bytes=1000)
-    with running_service(completed=metrics.completed) as service:
+    with running_service(engine, completed=metrics.completed) as service:
         loading = ModelLoading(lambda: service)
         loading.wait(None)
         app = create_app(settings, loading)
         app.add_middleware(MetricsMiddleware, metrics=metrics)
         metrics.watch(loading.services, lambda: 2)
-        yield TestClient(app)
+        yield TestClient(app, raise_server_exceptions=False)
 
 
 def samples(metrics: Metrics) -> dict[tuple[str, ...], float]:
@@ -43,7 +49,9 @@ def samples(metrics: Metrics) -> dict[tuple[str, ...], float]:
     }
 
 
-def test_requests_are_counted_by_route_and_status_whatever_was_asked_for(client: TestClient, metrics: Metrics) -> None:
+def test_requests_are_counted_by_route_and_status_whatever_was_asked_for(
+    client: TestClient, metrics: Metrics, engine: FakeEngine
+) -> None:
     client.post("/v1/completions", json=BODY)
     client.post("/v1/completions", json=BODY | {"colour": 1})
     client.post("/v1/completions", json=BODY | {"prompt": "a" * 1000})
@@ -51,11 +59,14 @@ def test_requests_are_counted_by_route_and_status_whatever_was_asked_for(client:
     client.get("/v1/models/another")
     client.get("/secret?prompt=secret")
     client.get("/readyz")
+    engine.fail_with = RuntimeError("a bug")
+    client.post("/v1/completions", json=BODY)
 
     requests = {key[1:]: value for key, value in samples(metrics).items() if key[0] == "gpt2_requests_total"}
     assert requests == {
         ("/v1/completions", "200"): 1,
         ("/v1/completions", "400"): 1,
+        ("/v1/completions", "500"): 1,
         ("none", "413"): 1,  # refused before it was looked at
         ("/v1/models/{model}", "200"): 1,
         ("/v1/models/{model}", "404"): 1,
