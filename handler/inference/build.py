@@ -10,7 +10,7 @@ from handler.inference.native import NativeEngine
 from handler.inference.packed import LAYOUT_BITS, unpack
 from handler.inference.protocol import StepEngine
 from handler.inference.scheduler import Scheduler
-from handler.inference.tokenizer import Tokenizer
+from handler.inference.tokenizer import Tokenizer, ends_named_in
 from handler.inference.weights import read_tensors
 from handler.telemetry import logger
 
@@ -44,8 +44,10 @@ def build_backend(
     for name in ("config.json", "tokenizer.json", "model.safetensors"):
         if name not in files:
             raise CorruptModelError(f"{name} is not among the version's files: {', '.join(sorted(files))}")
+    config = json.loads(bytes(files["config.json"]))
+    generation = json.loads(bytes(files.get("generation_config.json", b"{}")))
     step_engine = build_engine(
-        json.loads(bytes(files["config.json"])),
+        config,
         files["model.safetensors"],
         engine=engine,
         kv_cache_bytes=kv_cache_mb * 1_000_000,
@@ -53,7 +55,7 @@ def build_backend(
         device=device,
         context_limit=context_limit,
     )
-    return Tokenizer(bytes(files["tokenizer.json"])), Scheduler(step_engine)
+    return Tokenizer(bytes(files["tokenizer.json"]), ends_named_in(generation, config)), Scheduler(step_engine)
 
 
 def build_engine(

@@ -34,6 +34,10 @@ PAGE = "evaluation.html"
 _KV_CACHE_BYTES = 1_000_000_000
 
 
+# Models of other architectures may have contexts a hundred times as long; to read them whole would take days.
+_LONGEST_WINDOW = 2048
+
+
 def evaluate(
     folder: Path,
     texts: Sequence[Path],
@@ -65,12 +69,19 @@ def evaluate(
         OSError: the disk is full.
     """
     checkpoint = read_checkpoint(folder)
-    context = checkpoint.architecture.context_length
+    context = min(checkpoint.architecture.context_length, _LONGEST_WINDOW)
     if not 0 <= stride <= context:
         raise InvalidRequestError(f"stride: must be from 0 to the context of {context}, got {stride}", param="stride")
     given = read_texts(texts)
     document, weights = read_json(folder / CONFIG), map_file(folder / WEIGHTS)
-    runner = build_engine(document, weights, engine=engine, kv_cache_bytes=_KV_CACHE_BYTES, threads=threads)
+    runner = build_engine(
+        document,
+        weights,
+        engine=engine,
+        kv_cache_bytes=_KV_CACHE_BYTES,
+        threads=threads,
+        context_limit=context,
+    )
     tokenizer, stride = read_tokenizer(folder / TOKENIZER), stride or max(1, context // 2)
     scores = {
         text.name: score_text(runner, tokenizer, text.documents, stride=stride, progress=partial(progress, text.name))
