@@ -31,6 +31,19 @@ def ends_named_in(*documents: Mapping[str, Any]) -> tuple[int, ...]:
     return tuple(dict.fromkeys(id_ for id_ in ids if type(id_) is int))
 
 
+def tokens_before_a_text(tokenizer: tokenizers.Tokenizer) -> list[int]:
+    """What a tokenizer puts before each text; what it puts behind is none of ours, because texts go on.
+
+    Raises:
+        UnsupportedModelError: it is more than one token.
+    """
+    bare, whole = (tokenizer.encode("a", add_special_tokens=special).ids for special in (False, True))
+    before: list[int] = next(whole[:i] for i in range(len(whole)) if whole[i : i + len(bare)] == bare)
+    if len(before) > 1:
+        raise UnsupportedModelError(f"tokenizer.json: at most one token may be put before a text, given {before}")
+    return before
+
+
 class Tokenizer:
     """A BPE tokenizer over bytes, read from a `tokenizer.json`; it may be used from any thread.
 
@@ -75,7 +88,7 @@ class Tokenizer:
             )
         self.end_of_text: int = every[0]
         self.ends = frozenset(every)
-        before = self._tokens_before_a_text()
+        before = tokens_before_a_text(self._tokenizer)
         self.adds_begin = bool(before)
         self.begin_of_text: int = before[0] if before else self.end_of_text
         # The bytes of the tokens met so far: working all 50,000 out would take a tenth of a cold start.
@@ -135,15 +148,3 @@ class Tokenizer:
         """The text of some tokens; bytes that are no character become U+FFFD."""
         data = b"".join(map(self.token_bytes, tokens))
         return (data.removeprefix(b" ") if self.drops_first_space else data).decode(errors="replace")
-
-    def _tokens_before_a_text(self) -> list[int]:
-        """What the tokenizer puts before each text; what it puts behind is none of ours, because texts go on.
-
-        Raises:
-            UnsupportedModelError: it is more than one token.
-        """
-        bare, whole = (self._tokenizer.encode("a", add_special_tokens=special).ids for special in (False, True))
-        before: list[int] = next(whole[:i] for i in range(len(whole)) if whole[i : i + len(bare)] == bare)
-        if len(before) > 1:
-            raise UnsupportedModelError(f"tokenizer.json: at most one token may be put before a text, given {before}")
-        return before

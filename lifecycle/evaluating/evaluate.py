@@ -22,6 +22,7 @@ from lifecycle.evaluating.samples import sample
 from lifecycle.evaluating.scores import score_text
 from lifecycle.evaluating.speed import measure_speed
 from lifecycle.evaluating.texts import read_texts
+from lifecycle.evaluating.windows import LONGEST_WINDOW
 from lifecycle.machine import describe_machine
 from lifecycle.publishing import describe_files
 from lifecycle.weights import map_file
@@ -32,10 +33,6 @@ if TYPE_CHECKING:
 PAGE = "evaluation.html"
 
 _KV_CACHE_BYTES = 1_000_000_000
-
-
-# Models of other architectures may have contexts a hundred times as long; to read them whole would take days.
-_LONGEST_WINDOW = 2048
 
 
 def evaluate(
@@ -69,7 +66,7 @@ def evaluate(
         OSError: the disk is full.
     """
     checkpoint = read_checkpoint(folder)
-    context = min(checkpoint.architecture.context_length, _LONGEST_WINDOW)
+    context = min(checkpoint.architecture.context_length, LONGEST_WINDOW)
     if not 0 <= stride <= context:
         raise InvalidRequestError(f"stride: must be from 0 to the context of {context}, got {stride}", param="stride")
     given = read_texts(texts)
