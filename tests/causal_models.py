@@ -1,6 +1,7 @@
 """Small causal models of several architectures with random weights, made by transformers itself."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import torch
 from safetensors.torch import save
 from tokenizers import Tokenizer as Library
 from tokenizers import decoders, models, normalizers, processors, trainers
-from transformers import CONFIG_MAPPING, MODEL_FOR_CAUSAL_LM_MAPPING, GenerationConfig
+from transformers import CONFIG_MAPPING, MODEL_FOR_CAUSAL_LM_MAPPING, GenerationConfig, PreTrainedTokenizerFast
 
 from handler.inference.alphabet import BYTE_TOKENS, SPACE
 from handler.inference.causal import CausalEngine, causal_engine
@@ -104,6 +105,10 @@ def llama_tokenizer() -> Library:
     return library
 
 
+# The same as transformers has it.
+TOKENIZER = PreTrainedTokenizerFast(tokenizer_object=llama_tokenizer())  # type: ignore[no-untyped-call]
+
+
 def llama_folder(folder: Path) -> Path:
     """A llama as it lies on the hub: in shards, with its tokenizer, two ends of text, and a template for chats."""
     model = random_model(CONFIGS["llama"])
@@ -112,3 +117,14 @@ def llama_folder(folder: Path) -> Path:
     llama_tokenizer().save(str(folder / "tokenizer.json"))
     (folder / "tokenizer_config.json").write_text(json.dumps({"chat_template": TEMPLATE}))
     return folder
+
+
+def continued(peer: Model, prompt: Sequence[int], count: int) -> str:
+    """What transformers writes after a prompt: what its tokens stand for, up to one that ends a text."""
+    ids = torch.tensor([list(prompt)])
+    written = peer.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=count)[0]
+    new = [id_ for id_ in written[len(prompt) :].tolist() if id_ not in {END, 0}]
+    # Five of the model's ids are no token; nobody has taught it not to write them.
+    tokens = [token or "" for token in TOKENIZER.convert_ids_to_tokens(new)]
+    data = b"".join(BYTE_TOKENS.get(token) or token.replace(SPACE, " ").encode() for token in tokens)
+    return (data.removeprefix(b" ") if list(prompt) == [BEGIN] else data).decode(errors="replace")

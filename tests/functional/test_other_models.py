@@ -1,7 +1,7 @@
 """A llama's life, from a folder as the hub has it to answers: the same as a GPT-2's, on the engine of transformers."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,11 @@ from openai import OpenAI
 from rich.console import Console
 from safetensors.numpy import load_file
 from starlette.testclient import TestClient
-from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
+from transformers import AutoModelForCausalLM
 
 from handler.app import create_app
 from handler.errors import CorruptModelError, UnsupportedModelError
 from handler.fetching import Fetching
-from handler.inference.alphabet import BYTE_TOKENS, SPACE
 from handler.loading import ModelLoading, load_service
 from handler.registry.manifest import Architecture
 from handler.stages import ColdStart
@@ -26,14 +25,12 @@ from lifecycle.importing import import_model
 from lifecycle.local.cloud import embedded_cloud
 from lifecycle.local.models import publish_source
 from lifecycle.quantizing import quantize
-from tests.causal_models import BEGIN, END, TEMPLATE, llama_folder, llama_tokenizer
+from tests.causal_models import BEGIN, TEMPLATE, TOKENIZER, continued, llama_folder
 from tests.checkpoints import edit
 from tests.pages import write_pages
 from tests.services import make_settings
 from tests.serving import served
 from tests.transformers_peer import Model
-
-TOKENIZER = PreTrainedTokenizerFast(tokenizer_object=llama_tokenizer())  # type: ignore[no-untyped-call]
 
 
 @pytest.fixture(scope="module")
@@ -72,17 +69,6 @@ def http(folder: Path) -> Iterator[TestClient]:
 def openai(http: TestClient) -> Iterator[OpenAI]:
     with served(http.app) as client:
         yield client
-
-
-def continued(peer: Model, prompt: Sequence[int], count: int) -> str:
-    """What transformers writes after a prompt: what its tokens stand for, up to one that ends a text."""
-    ids = torch.tensor([list(prompt)])
-    written = peer.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=count)[0]
-    new = [id_ for id_ in written[len(prompt) :].tolist() if id_ not in {END, 0}]
-    # Five of the model's ids are no token; nobody has taught it not to write them.
-    tokens = [token or "" for token in TOKENIZER.convert_ids_to_tokens(new)]
-    data = b"".join(BYTE_TOKENS.get(token) or token.replace(SPACE, " ").encode() for token in tokens)
-    return (data.removeprefix(b" ") if list(prompt) == [BEGIN] else data).decode(errors="replace")
 
 
 def logprobs(peer: Model, prompt: str) -> list[float]:
