@@ -44,13 +44,16 @@ def check_causal(
     if layout is not None:
         raise UnsupportedModelError(f"layout {layout}: only the weights of a GPT-2 can be packed")
     # Imported here because torch and transformers take seconds, and a GPT-2 needs neither.
+    import torch  # noqa: PLC0415
+
     from handler.inference.causal import CausalEngine  # noqa: PLC0415
     from handler.inference.causal_model import load_model, read_config  # noqa: PLC0415
     from handler.inference.slotted_attention import ATTENTION  # noqa: PLC0415
 
     config = read_config(document)
     model = load_model(config, tensors, device="cpu", attention=ATTENTION, widen=False)
-    engine = CausalEngine(model, kv_cache_bytes=_ROOM, context_limit=1)
+    # With as many threads as there are: whoever trains with fewer wants the same bits again.
+    engine = CausalEngine(model, kv_cache_bytes=_ROOM, context_limit=1, threads=torch.get_num_threads())
     architecture = Architecture(
         model_type=config.model_type,
         layers=config.num_hidden_layers,
