@@ -10,7 +10,7 @@ from handler.inference.native import NativeEngine
 from handler.inference.packed import LAYOUT_BITS, unpack
 from handler.inference.protocol import Backend, StepEngine
 from handler.inference.scheduler import Scheduler
-from handler.inference.tokenizer import Tokenizer
+from handler.inference.tokenizer import Tokenizer, ends_named_in
 from handler.inference.weights import Tensor, read_tensors
 from handler.telemetry import logger
 
@@ -44,8 +44,9 @@ def build_backend(
     for name in ("config.json", "tokenizer.json", "model.safetensors"):
         if name not in files:
             raise CorruptModelError(f"{name} is not among the version's files: {', '.join(sorted(files))}")
-    tokenizer = Tokenizer(bytes(files["tokenizer.json"]))
     document, weights = json.loads(bytes(files["config.json"])), files["model.safetensors"]
+    generation = json.loads(bytes(files.get("generation_config.json", b"{}")))
+    tokenizer = Tokenizer(bytes(files["tokenizer.json"]), ends_named_in(generation, document))
     if engine == "continuous":
         # Imported here because torch and transformers take longer to import than everything else together.
         from handler.inference.twin import continuous_backend  # noqa: PLC0415

@@ -53,7 +53,7 @@ def read_config(document: Mapping[str, Any]) -> PreTrainedConfig:
 
 
 def load_model(
-    config: PreTrainedConfig, tensors: Mapping[str, Tensor], *, device: str, attention: str
+    config: PreTrainedConfig, tensors: Mapping[str, Tensor], *, device: str, attention: str, widen: bool = True
 ) -> PreTrainedModel:
     """The model with its weights: on a GPU in the type they have, on a CPU in 32 bits, there without a copy of those.
 
@@ -62,6 +62,7 @@ def load_model(
         tensors: the weights by their names in the checkpoint; the bytes they are views of must not change any more.
         device: "cpu" or "cuda".
         attention: the name of one of transformers' attention functions.
+        widen: whether weights of 16 bits are widened on a CPU, which computes many times faster with 32.
 
     Raises:
         CorruptModelError: a tensor is missing or does not have the shape the architecture gives it.
@@ -75,7 +76,7 @@ def load_model(
             None,
             config=config,
             state_dict=weights,
-            dtype=torch.float32 if device == "cpu" else max(weights.values(), key=torch.numel).dtype,
+            dtype=torch.float32 if widen and device == "cpu" else max(weights.values(), key=torch.numel).dtype,
             attn_implementation=attention,
             ignore_mismatched_sizes=True,  # they are in what was found
             output_loading_info=True,

@@ -7,7 +7,7 @@ sequences, H heads of queries, K heads of keys and values (fewer: Ainslie et al.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -24,6 +24,7 @@ ATTENTION: Final = "slotted"
 _HARMLESS: Final = {"output_attentions", "output_hidden_states", "output_router_logits", "position_ids", "use_cache"}
 
 _NO_WINDOW: Final = 2**31
+_ALL: Final = -1  # in place of a slot
 
 
 class Asked(NamedTuple):
@@ -129,6 +130,7 @@ class Step:
     cache: Sequence[LayerCache]
     spans: Sequence[Span]
     device: str
+    _masks: dict[tuple[int, int], torch.Tensor] = field(default_factory=dict)  # the same for most layers
 
     def attend(self, asked: Asked) -> torch.Tensor:
         """Append keys and values, and let each sequence's queries look at all of its own."""
@@ -153,26 +155,33 @@ class Step:
     def _decode(self, asked: Asked) -> torch.Tensor:
         """The same for one token of each sequence, all at once: a GPU takes longer to begin than to compute."""
         cache = self.cache[asked.layer.layer_idx]
-        slots, past = self._slots
+        slots, past = self._places
         cache.keys[slots, :, past] = asked.keys[0].transpose(0, 1)  # (B, K, D)
         cache.values[slots, :, past] = asked.values[0].transpose(0, 1)
         longest = max(span.length for span in self.spans)
-        places = torch.arange(longest, device=self.device)  # (L)
-        seen = (places <= past[:, None]) & (places > past[:, None] - asked.window)  # (B, L)
         mixed = _mix(
             asked,
             asked.queries.permute(2, 1, 0, 3),  # (B, H, 1, D)
             cache.keys[:, :, :longest][slots],  # (B, K, L, D)
             cache.values[:, :, :longest][slots],
-            seen[:, None, None],
+            self._decoding_mask(longest, asked.window),
         )
         return mixed.transpose(0, 1)  # (1, B, H, D)
 
     @cached_property
-    def _slots(self) -> tuple[torch.Tensor, torch.Tensor]:
+    def _places(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Each sequence's slot, and the tokens it has had so far, (B) each."""
         both = torch.tensor([(span.slot, span.past) for span in self.spans], device=self.device)
         return both[:, 0], both[:, 1]
+
+    def _decoding_mask(self, longest: int, window: int) -> torch.Tensor:
+        """Which keys each sequence's one query may look at, (B, 1, 1, L)."""
+        if (_ALL, window) not in self._masks:
+            _, past = self._places
+            keys = torch.arange(longest, device=self.device)  # (L)
+            seen = (keys <= past[:, None]) & (keys > past[:, None] - window)  # (B, L)
+            self._masks[_ALL, window] = seen[:, None, None]
+        return self._masks[_ALL, window]
 
     def _mask(self, span: Span, window: int) -> torch.Tensor | None:
         """Which keys each query may look at, (1, 1, t, L), where neither "all" nor torch's own causal mask says it.
@@ -182,8 +191,10 @@ class Step:
         added = span.stop - span.start
         if span.length <= window and (span.past == 0 or added == 1):
             return None
-        seen = torch.ones(added, span.length, dtype=torch.bool, device=self.device).tril(span.past)
-        return seen.triu(span.past - window + 1)[None, None]
+        if (span.slot, window) not in self._masks:
+            seen = torch.ones(added, span.length, dtype=torch.bool, device=self.device).tril(span.past)
+            self._masks[span.slot, window] = seen.triu(span.past - window + 1)[None, None]
+        return self._masks[span.slot, window]
 
 
 def _mix(

@@ -1,5 +1,6 @@
 """The transformers engine, held against transformers' own models and against itself in other company."""
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from handler.errors import ContextLengthExceededError, CorruptModelError, UnsupportedModelError
 from handler.inference.causal import CausalEngine, causal_engine
 from handler.inference.causal_model import find_device, read_config
+from handler.inference.slotted_attention import ATTENTION
 from handler.inference.weights import Tensor
 from tests.causal_models import CONFIGS, GROUPED, SIZES, engine_of, random_model, tensors_of
 from tests.transformers_peer import Model, assert_same_greedy_text, close, greedy, logits_of, run, take
@@ -176,11 +178,29 @@ def test_a_configuration_that_does_not_fit_itself_is_damaged(llama: Model, chang
     [
         ({"model_type": "gemma2", **GROUPED, "head_dim": 8}, "Gemma2Attention asks for .* not implemented: softcap"),
         ({"model_type": "bert", **SIZES}, "BertSelfAttention asks for .* not implemented: is_causal=False"),
+        ({"model_type": "nemotron", **GROUPED}, "NemotronAttention .* does not say where its tokens belong"),
+        ({"model_type": "diffllama", **GROUPED}, "DiffLlamaAttention keeps more than a key and a value of each token"),
     ],
 )
 def test_an_attention_of_another_kind_is_refused_by_name(config: dict[str, Any], message: str) -> None:
     with pytest.raises(UnsupportedModelError, match=message):
         engine_of(random_model(config), config)
+
+
+def test_layers_that_keep_nothing_are_missed(llama: Model) -> None:
+    model = copy.deepcopy(llama)
+    model.config._attn_implementation = ATTENTION
+    model.config.num_hidden_layers = 3
+    with pytest.raises(UnsupportedModelError, match="LlamaForCausalLM keeps keys and values in 2 of its 3 layers"):
+        CausalEngine(model, kv_cache_bytes=10**6)
+
+
+def test_a_model_that_cannot_read_a_token_is_told_of(llama: Model) -> None:
+    model = copy.deepcopy(llama)
+    model.config._attn_implementation = ATTENTION
+    model.model.layers[0].self_attn.head_dim = 5
+    with pytest.raises(UnsupportedModelError, match="LlamaForCausalLM cannot read a token: shape"):
+        CausalEngine(model, kv_cache_bytes=10**6)
 
 
 @pytest.mark.parametrize(
