@@ -27,15 +27,12 @@ from handler.inference.routing import needs_tokens_alone
 from handler.inference.sequences import ManagedSequence
 from handler.telemetry import logger
 
-# How long a deadline may be overdue, and the end of the manager's thread unnoticed.
+# How long a deadline may be overdue, and a failure of the manager unnoticed.
 _LOOK_SECONDS: Final = 0.02
 
-# After so many managers that failed without finishing a single sequence the next one will fail, too: an error of a GPU
-# stays with its process.
+# After so many managers that failed without a single token the next one will fail, too: an error of a GPU stays with
+# its process.
 _MOST_FAILURES: Final = 3
-
-
-_FAILED: Final = "Continuous batching has failed; the service's log says why."
 
 
 class ContinuousBackend:
@@ -146,7 +143,7 @@ class ContinuousBackend:
                 raise EngineError("Continuous batching cannot be started; the service's log says why.") from error
         if self._thread is None:
             self._thread = threading.Thread(
-                target=self._listen, args=[self._manager], name="continuous batching", daemon=True
+                target=self._run, args=[self._manager], name="continuous batching", daemon=True
             )
             self._thread.start()
         return self._manager
@@ -162,7 +159,7 @@ class ContinuousBackend:
         ]
 
     def _hand_over(self, sequence: ManagedSequence, manager: ContinuousBatchingManager) -> None:
-        """Have the manager work on a sequence; one that is failing takes it or not, and `_bury` knows of it anyway."""
+        """Have the manager work on a sequence; whether one that is failing takes it or not, `_bury` knows of it."""
         sampling = sequence.sampling
         manager.add_request(
             list(sequence.prompt),
@@ -181,36 +178,49 @@ class ContinuousBackend:
             if self._open.pop(sequence.id, None) and self._manager:
                 self._manager.cancel_request(sequence.id)
 
+    def _run(self, manager: ContinuousBatchingManager) -> None:
+        """The thread: listen until the manager fails or is not needed any more."""
+        try:
+            manager.start()  # here, for its thread is a daemon if the one that starts it is
+            self._listen(manager)
+        except Exception as error:  # noqa: BLE001 - whoever waits hears of it
+            with self._wake:
+                self._bury(error)
+
     def _listen(self, manager: ContinuousBatchingManager) -> None:
-        """The thread: pass on what comes until the manager fails or is not needed any more."""
-        manager.start()  # here, for its thread is a daemon if the one that starts it is
-        while True:
-            with self._wake:
-                while not (self._open or self._resting or self._retired or self._closed):
-                    self._wake.wait()
-                if not self._open:
-                    self._stop(manager)
-                    return
+        """Pass on what comes as long as there is something to do; raises what the manager fails with."""
+        while self._goes_on(manager):
             outputs = _outputs_of(manager)
+            failed = _has_failed(manager, outputs)
+            if failed:
+                manager.stop(hard_stop=True)
+                outputs += _outputs_of(manager)
             with self._wake:
-                if manager.background_thread_status.can_accept_new_requests() is not None:
-                    self._bury(manager, outputs)
-                    return
                 self._pass_on(outputs)
                 self._end_late(manager)
+            if failed:
+                raise manager.background_thread_status.fatal_error or RuntimeError("it has ended by itself")
+
+    def _goes_on(self, manager: ContinuousBatchingManager) -> bool:
+        """Wait until there is something to do; if nothing is to come any more, end the manager."""
+        with self._wake:
+            while not (self._open or self._resting or self._retired or self._closed):
+                self._wake.wait()
+            if not self._open:
+                self._stop(manager)
+                return False
+            return True
 
     def _pass_on(self, outputs: list[GenerationOutput]) -> None:
+        """Tell what has become of sequences, but for those that failed: of them `_bury` tells."""
         for output in outputs:
             sequence = self._open.get(output.request_id)
-            if sequence is None:  # it was cancelled, and this was on its way
+            if sequence is None or output.error is not None:  # it was cancelled, and this was on its way
                 continue
+            self._failures = 0
+            sequence.advance(output)
             if output.is_finished():
                 del self._open[sequence.id]
-            if output.error is None:
-                self._failures = 0
-                sequence.advance(output)
-            else:
-                sequence.fail(EngineError(_FAILED))
 
     def _end_late(self, manager: ContinuousBatchingManager) -> None:
         now = time.time()
@@ -225,16 +235,12 @@ class ContinuousBackend:
             sequence.fail(error)
         self._open.clear()
 
-    def _bury(self, manager: ContinuousBatchingManager, outputs: list[GenerationOutput]) -> None:
-        """The manager's thread ends by itself: pass on what it did, and tell all others when it can be replaced."""
-        manager.stop(hard_stop=True)
-        outputs += _outputs_of(manager)
-        self._pass_on([output for output in outputs if output.error is None])
+    def _bury(self, error: Exception) -> None:
+        """The manager is no more: tell whoever waits, when it can be replaced."""
         self._failures += 1
-        error = manager.background_thread_status.fatal_error
         logger.error("continuous batching failed", error=type(error).__name__, reason=str(error))
         self._manager = self._thread = None
-        self._fail(EngineError(_FAILED))
+        self._fail(EngineError("Continuous batching has failed; the service's log says why."))
         self._wake.notify_all()
 
     def _stop(self, manager: ContinuousBatchingManager) -> None:
@@ -255,3 +261,9 @@ def _outputs_of(manager: ContinuousBatchingManager) -> list[GenerationOutput]:
         outputs.append(output)
         output = manager.get_result(timeout=0)
     return outputs
+
+
+def _has_failed(manager: ContinuousBatchingManager, outputs: list[GenerationOutput]) -> bool:
+    """Whether it has ended or is about to; as long as it is listened to, nobody asks it to."""
+    denial = manager.background_thread_status.can_accept_new_requests()
+    return denial is not None or any(output.error is not None for output in outputs)

@@ -101,7 +101,7 @@ def blocks_of(model: PreTrainedModel, context_length: int, cache_bytes: int) -> 
 def free_share(cache: PagedAttentionCache) -> float:
     """The share of the cache that no sequence has, 0 to 1; what is kept for prompts that begin alike is free, too."""
     kept = sum(len(part.ledger.cached_blocks) * part.bytes_per_block for part in cache.cache_allocators.values())
-    return float(cache.compute_free_capacity() + kept / (cache.num_sectors * cache.bytes_per_sector))
+    return (cache.compute_free_capacity(relative=False) + kept) / (cache.num_sectors * cache.bytes_per_sector)
 
 
 def new_manager(model: PreTrainedModel, blocks: int) -> ContinuousBatchingManager:

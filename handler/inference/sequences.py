@@ -1,7 +1,7 @@
 """The sequences that transformers' continuous batching works on."""
 
 import time
-from collections.abc import Callable  # noqa: TC003 - dataclasses may look it up
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from transformers.generation.continuous_batching.requests import GenerationOutput
@@ -38,7 +38,7 @@ class ManagedSequence:
     sampling: SamplingParams
     request: GenerationRequest
     events: EventQueue
-    give_up: "Callable[[ManagedSequence], None]"
+    give_up: Callable[["ManagedSequence"], None]
     given: int = 0
     admitted: float | None = None
 

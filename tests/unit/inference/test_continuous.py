@@ -2,12 +2,14 @@
 
 import threading
 import time
+import weakref
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
+from transformers.generation.continuous_batching import PagedAttentionCache
 
 from handler.errors import EngineError, EngineUnavailableError, UnsupportedModelError
 from handler.inference.continuous import ContinuousBackend
@@ -236,6 +238,13 @@ def test_after_some_failures_in_a_row_nobody_expects_an_answer(model: Model) -> 
     backend.close()
 
 
+def cache_of(backend: ContinuousBackend) -> weakref.ref[PagedAttentionCache]:
+    manager = backend._manager
+    assert manager is not None
+    assert manager.batch_processor is not None
+    return weakref.ref(manager.batch_processor.cache)
+
+
 @pytest.mark.parametrize("end", [ContinuousBackend.rest, ContinuousBackend.retire], ids=["rest", "retire"])
 def test_who_rests_or_is_retired_finishes_its_work_holds_no_thread_and_answers_the_next_request(
     model: Model, end: Callable[[ContinuousBackend], None]
@@ -243,7 +252,9 @@ def test_who_rests_or_is_retired_finishes_its_work_holds_no_thread_and_answers_t
     before = len(threading.enumerate())
     backend = backend_of(model)
     first = backend.submit(greedy((1, 2), max_tokens=5))
+    cache = cache_of(backend)
     end(backend)
+    assert cache() is None
     wait_until(lambda: len(threading.enumerate()) <= before)
     assert tokens_of(first) == {0: generated(model, (1, 2), 5)}
     assert tokens_of(backend.submit(greedy((3,), max_tokens=2))) == {0: generated(model, (3,), 2)}
