@@ -9,12 +9,13 @@ import pytest
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
-from handler.errors import NotInRegistryError
+from handler.errors import EngineUnavailableError, NotInRegistryError
+from handler.inference.scheduler import Scheduler
 from handler.loading import ModelLoading
 from handler.service import TextService
 from tests.fake_engine import FakeEngine, continuation
 from tests.models import tiny_tokenizer
-from tests.services import VERSION, VOCABULARY, make_settings, running_app
+from tests.services import MANIFEST, VERSION, VOCABULARY, make_settings, running_app
 
 TOKENIZER = tiny_tokenizer(VOCABULARY)
 
@@ -145,6 +146,22 @@ def test_without_its_model_the_process_lives_but_is_not_ready(app: FastAPI, clie
         assert response.status_code == 503
         assert response.headers["retry-after"] == "5"
     assert client.post("/v1/completions", json={"prompt": "a"}).json() == expected
+
+
+class BeyondRepair(Scheduler):
+    def check(self) -> None:
+        raise EngineUnavailableError("Continuous batching has failed 3 times in a row.")
+
+
+def test_with_an_engine_beyond_repair_the_process_lives_but_is_not_ready(app: FastAPI, client: TestClient) -> None:
+    scheduler = BeyondRepair(FakeEngine(vocabulary_size=VOCABULARY))
+    service = TextService(MANIFEST, TOKENIZER, scheduler, make_settings())
+    app.state.loading = ModelLoading(lambda: service)
+    app.state.loading.wait(None)
+    expected = error("Continuous batching has failed 3 times in a row.", "engine_unavailable", kind="server_error")
+    response = client.get("/readyz")
+    assert (response.status_code, response.json()) == (503, expected)
+    assert client.get("/healthz").status_code == 200
 
 
 @pytest.mark.parametrize(
