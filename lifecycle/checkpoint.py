@@ -169,7 +169,7 @@ def read_tokenizer(path: Path) -> Tokenizer:
         UnsupportedModelError: it is not BPE over bytes, or nothing says what a text ends with.
     """
     beside = (path.with_name(name) for name in (GENERATION, CONFIG))
-    return Tokenizer(_read(path), ends_named_in(*(read_json(other) for other in beside if other.exists())))
+    return Tokenizer(read_file(path), ends_named_in(*(read_json(other) for other in beside if other.exists())))
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -179,7 +179,7 @@ def read_json(path: Path) -> dict[str, Any]:
         CorruptModelError: it is missing, is not JSON or holds something else.
     """
     try:
-        value = json.loads(_read(path))
+        value = json.loads(read_file(path))
     except (ValueError, RecursionError) as error:
         raise CorruptModelError(f"{path} is not JSON: {error}") from error
     if not isinstance(value, dict):
@@ -220,7 +220,12 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
 
 
-def _read(path: Path) -> bytes:
+def read_file(path: Path) -> bytes:
+    """Read a file of a checkpoint folder.
+
+    Raises:
+        CorruptModelError: it is missing.
+    """
     try:
         return path.read_bytes()
     except FileNotFoundError as error:

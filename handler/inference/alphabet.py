@@ -7,7 +7,7 @@ do not know (Kudo and Richardson 2018, https://github.com/google/sentencepiece).
 """
 
 import json
-from collections.abc import Collection
+from collections.abc import Set
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -70,17 +70,18 @@ class SentencePiece:
         return BYTE_TOKENS.get(written) or written.replace(SPACE, " ").encode()
 
 
-def alphabet_of(tokenizer: tokenizers.Tokenizer, tokens: Collection[str]) -> Alphabet:
+def alphabet_of(tokenizer: tokenizers.Tokenizer, vocabulary: Set[str]) -> Alphabet:
     """The way in which a tokenizer writes its tokens.
 
     Args:
         tokenizer: as the library has it.
-        tokens: its vocabulary, without those that were added.
+        vocabulary: its tokens; those that were added to it are written as they are.
 
     Raises:
         UnsupportedModelError: it is neither of the two; the message says what it lacks.
     """
     model, decoder = tokenizer.model, tokenizer.decoder
+    tokens = vocabulary - {token.content for token in tokenizer.get_added_tokens_decoder().values()}
     if not isinstance(model, tokenizers.models.BPE):
         raise UnsupportedModelError(f"tokenizer.json: the model must be BPE, given {type(model).__name__!r}")
     for key in ("continuing_subword_prefix", "end_of_word_suffix"):
@@ -99,7 +100,7 @@ def alphabet_of(tokenizer: tokenizers.Tokenizer, tokens: Collection[str]) -> Alp
     rest = steps[len(_DECODER) :]
     if rest not in ([], [_DROP_FIRST_SPACE]):
         raise UnsupportedModelError(f"tokenizer.json: the decoder's step {rest[0]!r:.100} is not implemented")
-    if missing := sorted(BYTE_TOKENS.keys() - set(tokens)):
+    if missing := sorted(BYTE_TOKENS.keys() - tokens):
         raise UnsupportedModelError(f"tokenizer.json: the vocabulary must have every byte, it lacks {missing[0]}")
     return SentencePiece(drops_first_space=bool(rest))
 
@@ -111,7 +112,7 @@ def _steps(decoder: tokenizers.decoders.Decoder | None) -> list[dict[str, Any]]:
     return steps
 
 
-def _check_byte_level(tokens: Collection[str]) -> None:
+def _check_byte_level(tokens: Set[str]) -> None:
     """Raise if the tokens are not bytes in GPT-2's alphabet, or do not have every byte."""
     missing = [byte for character, byte in BYTE_ALPHABET.items() if character not in tokens]
     if missing:

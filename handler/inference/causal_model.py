@@ -5,6 +5,7 @@ weights are tensors that were read already. Whatever the slotted attention (see 
 refused by name here, or when the engine reads its first token.
 """
 
+import copy
 import inspect
 from collections.abc import Mapping
 from typing import Any, Final
@@ -45,7 +46,7 @@ def read_config(document: Mapping[str, Any]) -> PreTrainedConfig:
             f"config.json: model_type must be one that transformers knows, given {model_type!r}"
         )
     try:
-        config = CONFIG_MAPPING[model_type].from_dict(dict(document))
+        config = CONFIG_MAPPING[model_type].from_dict(copy.deepcopy(dict(document)))  # it writes into what it is given
     except Exception as error:  # the library raises nothing more exact
         raise CorruptModelError(f"config.json: {error}") from error
     _refuse_unsuited(config)

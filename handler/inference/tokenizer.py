@@ -31,6 +31,22 @@ def ends_named_in(*documents: Mapping[str, Any]) -> tuple[int, ...]:
     return tuple(dict.fromkeys(id_ for id_ in ids if type(id_) is int))
 
 
+def library_tokenizer(data: bytes) -> tokenizers.Tokenizer:
+    """A tokenizer as the library has it, which takes every text as it is.
+
+    Raises:
+        CorruptModelError: it cannot be read.
+    """
+    try:
+        tokenizer: tokenizers.Tokenizer = tokenizers.Tokenizer.from_buffer(data)
+    except Exception as error:  # the library raises nothing more exact
+        raise CorruptModelError(f"tokenizer.json: {error}") from error
+    # A file may ask for both; a text is never cut or filled up in silence.
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
+
+
 def tokens_before_a_text(tokenizer: tokenizers.Tokenizer) -> list[int]:
     """What a tokenizer puts before each text; what it puts behind is none of ours, because texts go on.
 
@@ -68,17 +84,11 @@ class Tokenizer:
             CorruptModelError: it cannot be read.
             UnsupportedModelError: it is not BPE over bytes, or there is no end-of-text token.
         """
-        try:
-            self._tokenizer = tokenizers.Tokenizer.from_buffer(data)
-        except Exception as error:  # the library raises nothing more exact
-            raise CorruptModelError(f"tokenizer.json: {error}") from error
-        # A file may ask for both; a prompt is never cut or filled up in silence.
-        self._tokenizer.no_truncation()
-        self._tokenizer.no_padding()
+        self._tokenizer = library_tokenizer(data)
         added = {id_: token.content for id_, token in self._tokenizer.get_added_tokens_decoder().items()}
         vocabulary = self._tokenizer.get_vocab()
         self.vocabulary_size: int = max(vocabulary.values(), default=-1) + 1
-        self._alphabet = alphabet_of(self._tokenizer, vocabulary.keys() - set(added.values()))
+        self._alphabet = alphabet_of(self._tokenizer, vocabulary.keys())
         self.drops_first_space = self._alphabet.drops_first_space
         found = [id_ for id_, content in added.items() if content == END_OF_TEXT]
         every = [*found, *(id_ for id_ in ends if 0 <= id_ < self.vocabulary_size)]

@@ -7,9 +7,9 @@ import numpy as np
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from handler.errors import InvalidRequestError, UnsupportedModelError
-from handler.inference.tokenizer import tokens_before_a_text
-from lifecycle.checkpoint import TOKENIZER
-from lifecycle.checkpoint import read_tokenizer as check_tokenizer
+from handler.inference.alphabet import alphabet_of
+from handler.inference.tokenizer import library_tokenizer, tokens_before_a_text
+from lifecycle.checkpoint import TOKENIZER, read_file
 from lifecycle.training.batches import Ids
 
 END_OF_TEXT = "<|endoftext|>"
@@ -64,17 +64,14 @@ def encode_documents(tokenizer: Tokenizer, documents: Iterable[str]) -> list[Ids
 
 
 def read_tokenizer(path: Path) -> Tokenizer:
-    """Read the tokenizer of a checkpoint folder.
+    """Read the tokenizer of a checkpoint folder, or of one of token shards.
 
     Raises:
         CorruptModelError: it is missing or damaged.
         UnsupportedModelError: it is of a kind that is not implemented.
     """
-    check_tokenizer(path)
-    tokenizer: Tokenizer = Tokenizer.from_file(str(path))
-    # A file may ask for both; a document is never cut or filled up in silence.
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
+    tokenizer = library_tokenizer(read_file(path))
+    alphabet_of(tokenizer, tokenizer.get_vocab().keys())
     return tokenizer
 
 

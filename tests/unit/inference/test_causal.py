@@ -132,6 +132,13 @@ def test_gpt2_of_the_original_names_is_run_too(llama: Model) -> None:
     assert tokens == greedy(engine_of(model, CONFIGS["gpt2"]), PROMPTS[1], 5)[0]
 
 
+def test_a_configuration_is_read_and_not_changed() -> None:
+    document = CONFIGS["llama"] | {"rope_scaling": {"type": "linear", "factor": 2.0}}
+    before = copy.deepcopy(document)
+    assert read_config(document).rope_parameters["rope_type"] == "linear"
+    assert document == before
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_gpu_that_is_not_there_is_missed() -> None:
     assert find_device("auto") == "cpu"

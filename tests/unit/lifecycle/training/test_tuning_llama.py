@@ -10,6 +10,8 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from lifecycle.checkpoint import read_checkpoint
+from lifecycle.data.preparing import prepare
+from lifecycle.data.splits import Shares
 from lifecycle.importing import import_model
 from lifecycle.training.base import read_base
 from lifecycle.training.data import read_data
@@ -17,6 +19,7 @@ from lifecycle.training.evaluation import total_loss
 from lifecycle.training.settings import TrainingSettings
 from lifecycle.training.trainer import train
 from tests.causal_models import BEGIN, llama_folder
+from tests.pages import write_pages
 from tests.runs import log_of
 
 
@@ -55,6 +58,15 @@ def test_it_is_taken_further(lora_rank: int, llama: Path, texts: Path, tmp_path:
     tensors, originals = load_file(tmp_path / "out" / "model.safetensors"), load_file(llama / "model.safetensors")
     moved = {name for name, tensor in tensors.items() if not torch.equal(tensor, originals[name])}
     assert moved == ({name for name in originals if "_proj." in name} if lora_rank else originals.keys())
+
+
+def test_it_is_taken_further_from_shards(llama: Path, tmp_path: Path, tiny: TrainingSettings) -> None:
+    write_pages(tmp_path / "pages.jsonl", 40, words=20)
+    prepare(str(tmp_path / "pages.jsonl"), tmp_path / "shards", tokenizer=llama, shares=Shares(0.3, 0.3), near=1.0)
+
+    train(tmp_path / "shards", tmp_path / "out", dataclasses.replace(tiny, hold_out=()), base=llama)
+
+    assert read_checkpoint(tmp_path / "out").provenance.evaluation.keys() == {"test"}
 
 
 def test_its_documents_begin_with_the_token_that_its_texts_begin_with(
