@@ -21,8 +21,7 @@ from transformers.generation.continuous_batching.utils import find_head_dim, fin
 
 from handler.errors import UnsupportedModelError
 
-# The name by which a model's layers call torch's own attention, the only one of those it batches with that is always
-# there and adds up in the order of transformers' `generate`.
+# torch's own attention by its name in transformers: the faster one of those it can batch with that are always there.
 ATTENTION: Final = "sdpa"
 
 # Tokens of a page. What a sequence does not fill of its last one is lost, and prompts share whole ones only.
@@ -137,5 +136,5 @@ def new_manager(model: PreTrainedModel, blocks: int) -> ContinuousBatchingManage
     try:
         manager.warmup()  # makes the cache, here rather than on its thread
     except (MemoryError, ValueError, torch.cuda.OutOfMemoryError) as error:
-        raise UnsupportedModelError(f"KV_CACHE_MB: continuous batching cannot have its cache: {error}") from error
+        raise UnsupportedModelError(f"KV_CACHE_MB: there is no memory for continuous batching: {error}") from error
     return manager

@@ -13,7 +13,7 @@ from transformers.generation.continuous_batching import PagedAttentionCache
 
 from handler.errors import EngineError, EngineUnavailableError, UnsupportedModelError
 from handler.inference.continuous import ContinuousBackend
-from handler.inference.paging import ATTENTION, PAGE_TOKENS, blocks_of
+from handler.inference.paging import ATTENTION, PAGE_TOKENS, blocks_of, new_manager
 from handler.inference.protocol import (
     ChoiceFinished,
     Event,
@@ -280,6 +280,11 @@ def test_the_cache_must_hold_the_longest_sequence(model: Model) -> None:
     assert blocks_of(model, CONTEXT, SEQUENCE_BYTES + UNUSED_BYTES) == CONTEXT // PAGE_TOKENS
     with pytest.raises(UnsupportedModelError, match=r"KV_CACHE_MB must leave .* takes 49,152 bytes; given: 49,151"):
         blocks_of(model, CONTEXT, SEQUENCE_BYTES + UNUSED_BYTES - 1)
+
+
+def test_memory_must_hold_the_cache(model: Model) -> None:
+    with pytest.raises(UnsupportedModelError, match=r"KV_CACHE_MB: there is no memory .* more than available memory"):
+        new_manager(model, blocks=10**9)
 
 
 def test_what_it_cannot_do_it_refuses(backend: ContinuousBackend) -> None:
