@@ -3,19 +3,25 @@
 import json
 import re
 from collections.abc import Callable, Mapping
+from contextlib import chdir
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+from typer.testing import CliRunner
 
 from handler.kept.multipart import MOST_PARTS, SMALLEST_PART
 from handler.settings import Settings
 from handler.work.bulk import limits
 from handler.work.lines import LARGEST_LINE
 from lifecycle.bulk_estimate import Job, estimate
+from lifecycle.cli import app
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 DOCUMENTS = (README, ROOT / "docs" / "bulk.md")
 RESULTS = ROOT / "bench" / "results"
+
+PLAN: Final = "lifecycle plan docs/traffic.json --model gpt2-xl --goal 5 --gpu-tokens-per-second 6400"
 
 
 def settings_table() -> str:
@@ -128,12 +134,21 @@ def bulk_costs_table() -> str:
     return _table(["prompts", "tokens each", "ranges", *times, "Lambda, $", "Step Functions, $", "S3, $", "$"], rows)
 
 
+def plan_example() -> str:
+    """What `lifecycle plan` says of some traffic."""
+    plain = {"COLUMNS": "100", "FORCE_COLOR": None, "TTY_COMPATIBLE": None}  # whatever this terminal can do
+    with chdir(ROOT):
+        said = CliRunner().invoke(app, PLAN.split()[1:], env=plain, catch_exceptions=False).stdout
+    return f"```\n$ {PLAN}\n{said}```\n"
+
+
 SECTIONS: Mapping[str, Callable[[], str]] = {
     "settings": settings_table,
     "engine": engine_table,
     "coldstart": coldstart_table,
     "coldstart goals": coldstart_goals,
     "sizes": sizes_table,
+    "plan": plan_example,
     "bulk limits": bulk_limits_table,
     "bulk costs": bulk_costs_table,
 }
