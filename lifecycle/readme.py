@@ -9,8 +9,13 @@ from typing import Any, Final
 
 from typer.testing import CliRunner
 
+from pydantic.fields import FieldInfo
+
+from handler.container.metrics import Metrics
+from handler.container.settings import ContainerSettings
 from handler.kept.multipart import MOST_PARTS, SMALLEST_PART
 from handler.settings import Settings
+from handler.telemetry import SERVICE
 from handler.work.bulk import limits
 from handler.work.lines import LARGEST_LINE
 from lifecycle.bulk_estimate import Job, estimate
@@ -26,13 +31,35 @@ PLAN: Final = "lifecycle plan docs/traffic.json --model gpt2-xl --goal 5 --gpu-t
 
 def settings_table() -> str:
     """Every variable of the environment, its default and its meaning."""
+    return _variables(Settings.model_fields)
+
+
+def container_settings_table() -> str:
+    """Those that the container has beside them."""
+    fields = ContainerSettings.model_fields
+    return _variables({name: field for name, field in fields.items() if name not in Settings.model_fields})
+
+
+def container_metrics_table() -> str:
+    """What the container shows Prometheus."""
+    metrics = Metrics()
+    metrics.watch(list, int)
+    rows = [
+        [f"`{family.name}{'_total' * (family.type == 'counter')}`", family.type, f"{family.documentation}."]
+        for family in metrics.registry.collect()
+        if family.name.startswith(SERVICE)
+    ]
+    return _table(["metric", "kind", "meaning"], rows)
+
+
+def _variables(fields: Mapping[str, FieldInfo]) -> str:
     rows = [
         [
             f"`{name.upper()}`",
             "" if field.is_required() or field.default == "" else f"`{field.default}`",
             str(field.description),
         ]
-        for name, field in Settings.model_fields.items()
+        for name, field in fields.items()
     ]
     return _table(["variable", "default", "meaning"], rows)
 
@@ -144,6 +171,8 @@ def plan_example() -> str:
 
 SECTIONS: Mapping[str, Callable[[], str]] = {
     "settings": settings_table,
+    "container settings": container_settings_table,
+    "container metrics": container_metrics_table,
     "engine": engine_table,
     "coldstart": coldstart_table,
     "coldstart goals": coldstart_goals,
