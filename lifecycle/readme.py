@@ -7,9 +7,8 @@ from contextlib import chdir
 from pathlib import Path
 from typing import Any, Final
 
-from typer.testing import CliRunner
-
 from pydantic.fields import FieldInfo
+from typer.testing import CliRunner
 
 from handler.container.metrics import Metrics
 from handler.container.settings import ContainerSettings
