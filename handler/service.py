@@ -183,12 +183,18 @@ class TextService:
         Raises:
             ServiceError: whatever `stream` and its iteration raise.
         """
+        # Only a stop string has to be looked for while tokens come.
+        piecewise = bool(request.stop)
         if request.best_of is None:
-            return collect(self.stream(request))
-        return best(collect(self.stream(asking_for_candidates(request))), request)
+            return collect(self.stream(request, piecewise=piecewise))
+        return best(collect(self.stream(asking_for_candidates(request), piecewise=piecewise)), request)
 
-    def stream(self, request: TextRequest) -> TextStream:
-        """Begin to generate `n` choices for every prompt; the pieces of all of them come as they are made.
+    def stream(self, request: TextRequest, *, piecewise: bool = True) -> TextStream:
+        """Begin to generate `n` choices for every prompt.
+
+        Args:
+            request: what is asked for.
+            piecewise: whether the pieces come as they are made, rather than a choice's at once behind its first token.
 
         Raises:
             InvalidRequestError: a field is out of its bounds.
@@ -219,6 +225,7 @@ class TextService:
                 logprobs=request.logprobs,
                 prompt_logprobs=request.echo and request.logprobs is not None,
                 deadline=request.deadline,
+                piecewise=piecewise,
                 reproducible=request.seed is not None,
             )
         )

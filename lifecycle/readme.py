@@ -3,10 +3,12 @@
 import json
 import re
 from collections.abc import Callable, Mapping
+from contextlib import chdir
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pydantic.fields import FieldInfo
+from typer.testing import CliRunner
 
 from handler.container.metrics import Metrics
 from handler.container.settings import ContainerSettings
@@ -16,11 +18,14 @@ from handler.telemetry import SERVICE
 from handler.work.bulk import limits
 from handler.work.lines import LARGEST_LINE
 from lifecycle.bulk_estimate import Job, estimate
+from lifecycle.cli import app
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 DOCUMENTS = (README, ROOT / "docs" / "bulk.md")
 RESULTS = ROOT / "bench" / "results"
+
+PLAN: Final = "lifecycle plan docs/traffic.json --model gpt2-xl --goal 5 --gpu-tokens-per-second 6400"
 
 
 def settings_table() -> str:
@@ -155,6 +160,14 @@ def bulk_costs_table() -> str:
     return _table(["prompts", "tokens each", "ranges", *times, "Lambda, $", "Step Functions, $", "S3, $", "$"], rows)
 
 
+def plan_example() -> str:
+    """What `lifecycle plan` says of some traffic."""
+    plain = {"COLUMNS": "100", "FORCE_COLOR": None, "TTY_COMPATIBLE": None}  # whatever this terminal can do
+    with chdir(ROOT):
+        said = CliRunner().invoke(app, PLAN.split()[1:], env=plain, catch_exceptions=False).stdout
+    return f"```\n$ {PLAN}\n{said}```\n"
+
+
 SECTIONS: Mapping[str, Callable[[], str]] = {
     "settings": settings_table,
     "container settings": container_settings_table,
@@ -163,6 +176,7 @@ SECTIONS: Mapping[str, Callable[[], str]] = {
     "coldstart": coldstart_table,
     "coldstart goals": coldstart_goals,
     "sizes": sizes_table,
+    "plan": plan_example,
     "bulk limits": bulk_limits_table,
     "bulk costs": bulk_costs_table,
 }

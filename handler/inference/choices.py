@@ -7,6 +7,7 @@ from handler.inference.drafting import Drafter
 from handler.inference.generation import EventQueue
 from handler.inference.protocol import (
     ChoiceFinished,
+    Event,
     FinishReason,
     FloatArray,
     GenerationRequest,
@@ -45,6 +46,7 @@ class Choice:
     output: list[int] = field(default_factory=list)
     history: History = field(init=False)
     drafter: Drafter = field(init=False)
+    gathered: list[Event] = field(default_factory=list)  # not handed out yet
     cancelled: bool = False
     finished: bool = False
 
@@ -73,9 +75,11 @@ class Choice:
         self.history.add(token)
         self.drafter.add(token)
         self.output.append(token)
-        self.events.put(TokenGenerated(self.index, token, scores))
+        self.tell(TokenGenerated(self.index, token, scores))
         if step + 1 == request.max_tokens:
             self.finish("length")
+        elif step == 0 or request.piecewise:
+            self.hand_out()
 
     def draft(self, room: int) -> list[int]:
         """Guess the next tokens: at most `room`, and none behind the one that would be the last."""
@@ -102,4 +106,14 @@ class Choice:
     def finish(self, reason: FinishReason, end: TokenLogprobs | None = None) -> None:
         """Mark as complete and tell whoever iterates."""
         self.finished = True
-        self.events.put(ChoiceFinished(self.index, reason, end))
+        self.tell(ChoiceFinished(self.index, reason, end))
+        self.hand_out()
+
+    def tell(self, event: Event) -> None:
+        """Keep an event for whoever iterates."""
+        self.gathered.append(event)
+
+    def hand_out(self) -> None:
+        """Let whoever iterates have the events so far, and wake them."""
+        self.events.put(self.gathered)
+        self.gathered = []

@@ -7,7 +7,7 @@ from typing import Protocol, TypeAlias
 
 from handler.inference.protocol import ChoiceFinished, Event
 
-EventQueue: TypeAlias = SimpleQueue[Event | Exception | None]
+EventQueue: TypeAlias = SimpleQueue[list[Event] | Exception | None]
 
 
 class Worked(Protocol):
@@ -43,14 +43,15 @@ class QueuedGeneration:
     def __iter__(self) -> Iterator[Event]:
         """Yield events as they happen; errors of the engine are raised here."""
         while self._open:
-            event = self._events.get()
-            if isinstance(event, Exception):
-                raise event
-            if event is None or event.choice not in self._open:
-                continue  # something was cancelled, and this was on its way
-            if isinstance(event, ChoiceFinished):
-                self._open.discard(event.choice)
-            yield event
+            events = self._events.get()
+            if isinstance(events, Exception):
+                raise events
+            for event in events or ():
+                if event.choice not in self._open:
+                    continue  # it was cancelled, and this was on its way
+                if isinstance(event, ChoiceFinished):
+                    self._open.discard(event.choice)
+                yield event
 
     @property
     def admitted(self) -> float | None:
@@ -62,4 +63,4 @@ class QueuedGeneration:
         for one in self._choices if choice is None else [self._choices[choice]]:
             one.cancel()
             self._open.discard(one.index)
-        self._events.put(None)  # wakes whoever waits for an event
+        self._events.put(None)  # wakes whoever waits for events

@@ -2,13 +2,14 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from transformers.generation.continuous_batching.requests import GenerationOutput
 
 from handler.inference.generation import EventQueue
 from handler.inference.protocol import (
     ChoiceFinished,
+    Event,
     FinishReason,
     GenerationRequest,
     SamplingParams,
@@ -28,7 +29,8 @@ class ManagedSequence:
         request: what it belongs to.
         events: where what happens to it is told.
         give_up: tells the manager that nobody wants it any more.
-        given: how many tokens have been told.
+        given: how many tokens are known.
+        gathered: what has not been told yet.
         admitted: when it was given its first pages, on the clock of `time.monotonic()`; known with the first token.
     """
 
@@ -40,6 +42,7 @@ class ManagedSequence:
     events: EventQueue
     give_up: Callable[["ManagedSequence"], None]
     given: int = 0
+    gathered: list[Event] = field(default_factory=list)
     admitted: float | None = None
 
     def cancel(self) -> None:
@@ -55,18 +58,25 @@ class ManagedSequence:
         if self.admitted is None:
             # The output's times are of another clock, which runs as fast.
             self.admitted = time.monotonic() - (time.perf_counter() - output.lifespan[0])
-        tokens = output.generated_tokens
+        tokens, is_first = output.generated_tokens, self.given == 0
         stopped = tokens[-1] in self.request.stop_tokens
-        for token in tokens[self.given : len(tokens) - stopped]:
-            self.events.put(TokenGenerated(self.index, token, None))
+        new = tokens[self.given : len(tokens) - stopped]
+        self.gathered += [TokenGenerated(self.index, token, None) for token in new]
         self.given = len(tokens)
         if output.is_finished():
             self.finish("stop" if stopped else "length")
+        elif is_first or self.request.piecewise:
+            self._hand_out()
 
     def finish(self, reason: FinishReason) -> None:
         """Tell that it is complete."""
-        self.events.put(ChoiceFinished(self.index, reason))
+        self.gathered.append(ChoiceFinished(self.index, reason))
+        self._hand_out()
 
     def fail(self, error: Exception) -> None:
         """Tell that it has come to nothing."""
         self.events.put(error)
+
+    def _hand_out(self) -> None:
+        self.events.put(self.gathered)
+        self.gathered = []

@@ -107,6 +107,11 @@ def test_a_stop_token_ends_a_choice_and_is_not_part_of_it(model: Model, backend:
     ]
 
 
+def test_who_does_not_look_at_each_token_gets_them_all_the_same(model: Model, backend: ContinuousBackend) -> None:
+    generation = backend.submit(greedy((1, 2, 3), max_tokens=10, piecewise=False))
+    assert tokens_of(generation) == {0: generated(model, (1, 2, 3), 10)}
+
+
 def test_each_request_is_sampled_in_its_own_way(model: Model, backend: ContinuousBackend) -> None:
     best = generated(model, (1, 2, 3), 20)
     ways = [
