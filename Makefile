@@ -101,12 +101,16 @@ docs: setup ## regenerate the parts of the documents that mirror code
 	@$(BIN)/python -m lifecycle.readme
 
 # Hashes for every file of every package, and no index address: the lock works with any index.
-LOCK = uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --quiet \
-	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --overrides requirements/overrides.txt
+RESOLVE = uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --quiet \
+	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
+LOCK = $(RESOLVE) --overrides requirements/overrides.txt
 
 lock: ## resolve the dependencies anew (needs uv)
 	@$(LOCK) pyproject.toml --group lifecycle --group check --output-file requirements/dev.txt
 	@$(LOCK) pyproject.toml --constraints requirements/dev.txt --output-file requirements/image.txt
+	@$(LOCK) pyproject.toml --group gpu --constraints requirements/dev.txt --output-file requirements/gpu.txt
+	@$(RESOLVE) --group cuda --constraints requirements/gpu.txt --output-file requirements/cuda.txt
+	@$(LOCK) pyproject.toml --group lifecycle --constraints requirements/dev.txt --output-file requirements/lifecycle.txt
 	@for group in sam checkov lm-eval; do $(LOCK) --group $$group --output-file requirements/$$group.txt; done
 
 invoke: setup .venv-sam/.ready ## send EVENT=FILE to the function under Lambda's runtime interface emulator
