@@ -6,8 +6,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic.fields import FieldInfo
+
+from handler.container.metrics import Metrics
+from handler.container.settings import ContainerSettings
 from handler.kept.multipart import MOST_PARTS, SMALLEST_PART
 from handler.settings import Settings
+from handler.telemetry import SERVICE
 from handler.work.bulk import limits
 from handler.work.lines import LARGEST_LINE
 from lifecycle.bulk_estimate import Job, estimate
@@ -20,13 +25,35 @@ RESULTS = ROOT / "bench" / "results"
 
 def settings_table() -> str:
     """Every variable of the environment, its default and its meaning."""
+    return _variables(Settings.model_fields)
+
+
+def container_settings_table() -> str:
+    """Those that the container has beside them."""
+    fields = ContainerSettings.model_fields
+    return _variables({name: field for name, field in fields.items() if name not in Settings.model_fields})
+
+
+def container_metrics_table() -> str:
+    """What the container shows Prometheus."""
+    metrics = Metrics()
+    metrics.watch(list, int)
+    rows = [
+        [f"`{family.name}{'_total' * (family.type == 'counter')}`", family.type, f"{family.documentation}."]
+        for family in metrics.registry.collect()
+        if family.name.startswith(SERVICE)
+    ]
+    return _table(["metric", "kind", "meaning"], rows)
+
+
+def _variables(fields: Mapping[str, FieldInfo]) -> str:
     rows = [
         [
             f"`{name.upper()}`",
             "" if field.is_required() or field.default == "" else f"`{field.default}`",
             str(field.description),
         ]
-        for name, field in Settings.model_fields.items()
+        for name, field in fields.items()
     ]
     return _table(["variable", "default", "meaning"], rows)
 
@@ -130,6 +157,8 @@ def bulk_costs_table() -> str:
 
 SECTIONS: Mapping[str, Callable[[], str]] = {
     "settings": settings_table,
+    "container settings": container_settings_table,
+    "container metrics": container_metrics_table,
     "engine": engine_table,
     "coldstart": coldstart_table,
     "coldstart goals": coldstart_goals,

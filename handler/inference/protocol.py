@@ -118,6 +118,23 @@ class ChoiceFinished:
 Event: TypeAlias = PromptScored | TokenGenerated | ChoiceFinished
 
 
+@dataclass(frozen=True, slots=True)
+class Load:
+    """How busy a backend is, to within a step.
+
+    Attributes:
+        running: choices that have their place in the batch.
+        waiting: choices that wait for one.
+        places: how many choices may run at once.
+        cache_use: the share of the key-value cache that is taken, 0 to 1.
+    """
+
+    running: int
+    waiting: int
+    places: int
+    cache_use: float
+
+
 class Generation(Protocol):
     """A request being worked on: iterate over its events until every choice has finished or been cancelled."""
 
@@ -157,6 +174,9 @@ class Backend(Protocol):
     def submit(self, request: GenerationRequest) -> Generation:
         """Start working on a request and return at once."""
 
+    def load(self) -> Load:
+        """How busy it is now; from any thread, and so cheap that every request may ask."""
+
     def rest(self) -> None:
         """Finish what is under way and hold no thread until the next request."""
 
@@ -194,6 +214,10 @@ class StepEngine(Protocol):
     @property
     def vocabulary_size(self) -> int:
         """The number of logits per position (V)."""
+
+    @property
+    def slot_count(self) -> int:
+        """How many slots there are, free or taken."""
 
     def acquire(self) -> int | None:
         """Take a free, empty slot, or None if the key-value cache is fully used."""

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from handler.container.server import GRACE_SECONDS, KEEP_ALIVE_SECONDS
+from handler.container.settings import ContainerSettings
 from handler.settings import Settings
 from tests.infrastructure.stack import GPU, IMAGE, Stack, gpu_stacks, stacks
 from tests.infrastructure.test_functions import TANDEM_VARIABLES, functions_of
@@ -10,7 +12,7 @@ from tests.infrastructure.test_functions import TANDEM_VARIABLES, functions_of
 NOTICE_SECONDS = 120
 
 # What is told to a process of its own; the rest is told to functions, too.
-OF_A_CONTAINER = {"PORT", "METRICS_PORT", "DRAIN_SECONDS", "SERVICE_NAME", "REQUEST_QUEUE_URL"}
+OF_A_CONTAINER = {name.upper() for name in set(ContainerSettings.model_fields) - set(Settings.model_fields)}
 
 # Without a function's environment around it, a process must be told where it is.
 OF_THE_SDK = {"AWS_REGION", "AWS_DEFAULT_REGION"}
@@ -69,9 +71,9 @@ def test_the_secret_is_made_and_known_to_both_sides_alone(gpu_stack: Stack) -> N
 def test_it_is_told_what_the_functions_are_told(gpu_stack: Stack) -> None:
     told = environment(gpu_stack)
     # Left at their defaults: memory and threads are the machine's, a copy on disk helps nobody, and no GPU is ahead.
-    left_out = {"MEMORY_MB", "CACHE_MB", "THREADS", "GPU_URL", "TANDEM_KEY"}
+    left_out = {"HOST", "MEMORY_MB", "CACHE_MB", "THREADS", "GPU_URL", "TANDEM_KEY"}
     settings = {name.upper() for name in Settings.model_fields} | {"DEVICE"}
-    assert set(told) == (settings - left_out) | OF_A_CONTAINER | OF_THE_SDK
+    assert set(told) == (settings | OF_A_CONTAINER) - left_out | OF_THE_SDK
     api = gpu_stack.properties("ApiFunction")["Environment"]["Variables"]
     handed_on = {
         name: gpu_stack.nested["Gpu"].parameters[value["Ref"]]
@@ -119,9 +121,12 @@ def test_what_is_under_way_is_finished_before_it_ends(gpu_stack: Stack) -> None:
     drain, stop = int(environment(gpu_stack)["DRAIN_SECONDS"]), container(gpu_stack)["StopTimeout"]
     assert drain < stop < NOTICE_SECONDS
     longest = 900  # what the function that streams has; a task's answers are no longer
-    assert (
-        int(attributes(gpu_stack, "LoadBalancer", "LoadBalancerAttributes")["idle_timeout.timeout_seconds"]) > longest
-    )
+    idle = int(attributes(gpu_stack, "LoadBalancer", "LoadBalancerAttributes")["idle_timeout.timeout_seconds"])
+    # Of a connection that is not used, the balancer is the one to close it.
+    assert longest < idle < KEEP_ALIVE_SECONDS
+    group = gpu_stack.nested["GpuBalancer"].properties("TargetGroup")
+    # The balancer notices the end while requests are still answered.
+    assert group["HealthCheckIntervalSeconds"] * group["UnhealthyThresholdCount"] <= GRACE_SECONDS
     delay = int(attributes(gpu_stack, "TargetGroup", "TargetGroupAttributes")["deregistration_delay.timeout_seconds"])
     # On Spot, SIGTERM must come while there is time to give messages back.
     assert delay < NOTICE_SECONDS / 2 + 1 if gpu_stack.parameters["GpuSpotPercent"] != "0" else delay > longest

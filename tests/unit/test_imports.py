@@ -7,7 +7,10 @@ import subprocess
 import sys
 
 # Each takes a tenth of a second or more, and nothing on the way to a token needs it.
-NEVER = {"torch", "transformers", "boto3", "safetensors", "huggingface_hub", "jinja2", "jwt", "scipy", "pandas"}
+NEVER = {
+    "torch", "transformers", "boto3", "safetensors", "huggingface_hub", "jinja2", "jwt", "scipy", "pandas",
+    "prometheus_client",
+}  # fmt: skip
 
 # What our own runtime needs beside the function.
 RUNTIME = {"h11", "awslambdaric"}

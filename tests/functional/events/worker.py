@@ -38,7 +38,7 @@ class GatedEngine(FakeEngine):
     """Reads no prompt before so many requests wait: what a test expects to be decoded together, is."""
 
     def __init__(self, together: int) -> None:
-        super().__init__(vocabulary_size=VOCABULARY)
+        super().__init__(max(together, 8), vocabulary_size=VOCABULARY)
         self.together = together
         self.gate = threading.Event()
 
@@ -74,6 +74,7 @@ class Worker:
     s3: S3Adapter
     engine: FakeEngine
     scheduler: CountingScheduler
+    loading: ModelLoading
 
 
 @contextmanager
@@ -87,7 +88,7 @@ def running_worker(engine: FakeEngine | None = None, bucket: str = RESULTS_BUCKE
     sender = Sender()
     try:
         s3 = S3Adapter(loading, sender, bucket)
-        yield Worker(SqsAdapter(MessageWorker(loading, sender, bucket), s3, sender), s3, engine, scheduler)
+        yield Worker(SqsAdapter(MessageWorker(loading, sender, bucket), s3, sender), s3, engine, scheduler, loading)
     finally:
         scheduler.close()
 
@@ -117,6 +118,21 @@ class Queue:
         )
         messages: list[dict[str, Any]] = answer.get("Messages", [])
         return messages
+
+    def is_taken(self) -> bool:
+        """Whether some messages are with a receiver, and none waits."""
+        waiting, received = self._counts()
+        return waiting == 0 < received
+
+    def is_empty(self) -> bool:
+        """Whether there is no message, waiting or with a receiver."""
+        return self._counts() == (0, 0)
+
+    def _counts(self) -> tuple[int, int]:
+        """How many messages wait, and how many are with a receiver."""
+        waiting, received = "ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"
+        answer = self.client.get_queue_attributes(QueueUrl=self.url, AttributeNames=[waiting, received])
+        return int(answer["Attributes"][waiting]), int(answer["Attributes"][received])
 
     def deliver(self, worker: Worker, context: Context | None = None) -> dict[str, Any]:
         """Do what Lambda's poller does: receive, invoke, and delete all that did not fail."""
