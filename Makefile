@@ -132,6 +132,15 @@ sam-invoke: setup sam-build ## send EVENT=FILE to the function in its container
 sam-api: setup sam-build ## serve the HTTP API in front of the function in its container, on PORT
 	@$(BIN)/python -m lifecycle.local sam-api --model demo --port $(PORT)
 
+gpu-image: ## build the image of the GPU service (needs a container engine), and say how to push it
+	@docker build --file infra/gpu.Dockerfile --tag gpt2-gpu .
+	@echo "Push it to ECR of the account and region that you deploy to, and name it there:"
+	@echo "  aws ecr create-repository --repository-name gpt2-gpu    # once"
+	@echo "  REGISTRY=\$$(aws sts get-caller-identity --query Account --output text).dkr.ecr.\$$(aws configure get region).amazonaws.com"
+	@echo "  aws ecr get-login-password | docker login --username AWS --password-stdin \$$REGISTRY"
+	@echo "  docker tag gpt2-gpu \$$REGISTRY/gpt2-gpu:1 && docker push \$$REGISTRY/gpt2-gpu:1"
+	@echo "  make deploy SET=\"ComputeTarget=both GpuImageUri=\$$REGISTRY/gpt2-gpu:1\""
+
 doctor: setup .venv-sam/.ready ## say what a deployment needs and whether it is there
 	@CXX="$(CXX)" $(BIN)/lifecycle doctor
 
