@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -9,6 +10,7 @@ import pytest
 from docker import DockerClient
 
 from lifecycle.local.cloud import LOCAL_KEY
+from tests.books import write_books
 from tests.containers.conftest import NOWHERE
 from tests.exchanges import events_of
 from tests.serving import PATIENCE, wait_until, wait_until_ready
@@ -127,22 +129,28 @@ print(json.dumps({
     }
 
 
-def test_the_other_target_trains(engine: DockerClient, build: Callable[[str], Any]) -> None:
+def test_the_other_target_trains(engine: DockerClient, build: Callable[[str], Any], tmp_path: Path) -> None:
     image = build("lifecycle")
     assert image.attrs["Config"]["Entrypoint"] == ["python", "-m", "lifecycle"]
     assert image.attrs["Config"]["User"] == "65534"
-    program = """
-import json, os
+    books = write_books(tmp_path / "books")
+    sizes = "--vocabulary 300 --context 16 --width 16 --layers 1 --heads 2"
+    steps = "--batch-size 2 --steps 2 --warmup 1 --eval-every 2"
+    program = f"""
+import json, os, subprocess, sys
 import peft, transformers
-import lifecycle.cli, lifecycle.training.trainer
-print(json.dumps({"folder": sorted(os.listdir("/srv"))}))
+command = "train /books --out /tmp/tiny --hold-out tower {sizes} {steps}"
+subprocess.run([sys.executable, "-m", "lifecycle", *command.split()], check=True, stdout=sys.stderr)
+print(json.dumps(sorted(os.listdir("/tmp/tiny"))))
 """
-    assert run(engine, image, ["python", "-c"], [program]) == {"folder": ["handler", "lifecycle"]}
+    made = run(engine, image, ["python", "-c"], [program], volumes={str(books): {"bind": "/books", "mode": "ro"}})
+    model = ["config.json", "generation_config.json", "model.safetensors", "provenance.json", "tokenizer.json"]
+    assert made == sorted([*model, "run"])
 
 
-def run(engine: DockerClient, image: Any, entrypoint: list[str], command: list[str]) -> Any:
+def run(engine: DockerClient, image: Any, entrypoint: list[str], command: list[str], **options: Any) -> Any:
     """What a program prints as JSON, in a container without a network."""
     output: bytes = engine.containers.run(
-        image.id, entrypoint=entrypoint, command=command, read_only=True, network_mode="none", remove=True
+        image.id, entrypoint=entrypoint, command=command, read_only=True, network_mode="none", remove=True, **options
     )
     return json.loads(output)
