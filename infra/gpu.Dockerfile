@@ -21,14 +21,14 @@ RUN make --silent --jobs --directory /tmp/native OUT=/tmp
 COPY handler /srv/handler
 RUN mv /tmp/libnative.so /srv/handler/inference/ && rm -rf /srv/handler/inference/native
 # The file system is read-only, so what is not compiled now is compiled at every start.
-RUN python -m compileall -q -j 0 --invalidation-mode unchecked-hash -x '/py312_|/templates?/' /opt/venv/lib /srv
+RUN python -m compileall -q -j 0 --invalidation-mode unchecked-hash -x /py312_ /opt/venv/lib /srv
 
 
 FROM build AS lifecycle-build
 COPY requirements/lifecycle.txt /tmp/
 RUN pip --python /opt/venv/bin/python install --no-cache-dir --no-compile --no-deps --require-hashes -r /tmp/lifecycle.txt
 COPY lifecycle /srv/lifecycle
-RUN python -m compileall -q -j 0 --invalidation-mode unchecked-hash -x '/py312_|/templates?/' /opt/venv/lib /srv
+RUN python -m compileall -q -j 0 --invalidation-mode unchecked-hash -x /py312_ /opt/venv/lib /srv
 
 
 # What both run in: as nobody, whose home is the one place that can be written, because that is where torch, triton and
