@@ -41,6 +41,8 @@ def test_defaults(environment: pytest.MonkeyPatch) -> None:
         "kv_cache_mb": 600,
         "cache_mb": 0,
         "threads": 0,
+        "gpu_url": "",
+        "tandem_key": "",
     }
 
 
