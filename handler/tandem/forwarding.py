@@ -71,12 +71,6 @@ class ForwardingMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Forward the request, or pass it on."""
-        if scope["type"] == "lifespan":
-            try:
-                await self._app(scope, receive, send)
-            finally:
-                await self._upstream.close()
-            return
         if scope["type"] == "http" and scope["method"] == "POST" and scope["path"] in PATHS:
             self._lookout.look()
             seconds = _seconds_left(scope)

@@ -43,10 +43,15 @@ class Lookout:
         self._lock = threading.Lock()
         self._looking = False
 
+    @property
+    def belief(self) -> Belief:
+        """The belief held now."""
+        with self._lock:
+            return self._rules.belief
+
     def awake(self) -> bool:
         """Whether the service is believed to answer requests."""
-        with self._lock:
-            return self._rules.belief is Belief.AWAKE
+        return self.belief is Belief.AWAKE
 
     def see(self, sign: Sign) -> None:
         """Form the belief anew, and say in the log if it has changed."""
