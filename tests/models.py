@@ -1,7 +1,7 @@
 """Small real models for tests: tokenizers trained on the spot and checkpoints with random weights."""
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -12,10 +12,12 @@ from handler.inference.config import ModelConfig
 from handler.inference.native import NativeEngine
 from handler.inference.packed import LAYOUT_BITS, unpack
 from handler.inference.protocol import StepEngine
-from handler.inference.reference import ReferenceEngine
 from handler.inference.tokenizer import END_OF_TEXT, Tokenizer
 from handler.inference.weights import Tensor, read_tensors
 from lifecycle.packing import pack
+
+if TYPE_CHECKING:
+    from handler.inference.reference import ReferenceEngine
 
 TEXT = ["She said that the sea was the sea, and he heard her say so. “Well — naïve café!” said he; 日本語 🙂 там."]
 
@@ -87,8 +89,10 @@ def random_checkpoint(config: ModelConfig, seed: int = 0, scale: float = 0.1) ->
     return b"".join([len(text).to_bytes(8, "little"), text, *parts])
 
 
-def random_engine(config: dict[str, Any], *, slots: int = 4, seed: int = 0) -> ReferenceEngine:
+def random_engine(config: dict[str, Any], *, slots: int = 4, seed: int = 0) -> "ReferenceEngine":
     """The reference engine with random weights and room for some sequences, on one thread."""
+    from handler.inference.reference import ReferenceEngine  # with torch, for those who ask for it
+
     parsed = ModelConfig.from_json(config)
     tensors, _ = read_tensors(memoryview(random_checkpoint(parsed, seed)))
     per_sequence = parsed.layers * 2 * parsed.context_length * parsed.width * 4

@@ -1,14 +1,14 @@
-"""A GPU service in a process of its own, which takes its time for each token: `slow_service PORT SECONDS`."""
+"""A GPU service in a process of its own, which takes 20 ms for each token: `slow_service PORT SECRET`."""
 
 import sys
 
 import uvicorn
 
-from tests.functional.tandem.pair import SECRET, fake_engine
-from tests.services import make_settings, running_app
+from tests.fake_engine import FakeEngine
+from tests.services import VOCABULARY, make_settings, running_app
 
 if __name__ == "__main__":
-    port, seconds_per_step = int(sys.argv[1]), float(sys.argv[2])
-    settings = make_settings(auth_mode="iam", tandem_key=SECRET)
-    with running_app(fake_engine(seconds_per_step=seconds_per_step), settings) as app:
-        uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning")
+    port, secret = sys.argv[1:]
+    engine = FakeEngine(vocabulary_size=VOCABULARY, seconds_per_step=0.02)
+    with running_app(engine, make_settings(auth_mode="iam", tandem_key=secret)) as app:
+        uvicorn.run(app, host="127.0.0.1", port=int(port), log_level="warning")

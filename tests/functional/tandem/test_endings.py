@@ -1,8 +1,9 @@
-"""A GPU service that ends while it is asked: killed, asked to end, and started again; no request is lost."""
+"""A GPU service in a process of its own that ends while it is asked: no request is lost, however it ends."""
 
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -17,31 +18,18 @@ from tests.models import tiny_tokenizer
 from tests.services import VOCABULARY, make_settings, running_app
 from tests.serving import served, wait_until, wait_until_ready
 
-Process = subprocess.Popen[bytes]
+CLIENTS = 20
 
 
 @contextmanager
-def slow_service(port: int) -> Iterator[Process]:
-    command = [sys.executable, "-m", "tests.functional.tandem.slow_service", str(port), "0.03"]
+def slow_service(port: int) -> Iterator[subprocess.Popen[bytes]]:
+    command = [sys.executable, "-m", "tests.functional.tandem.slow_service", str(port), SECRET]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
         try:
             wait_until_ready(f"http://127.0.0.1:{port}/readyz")
             yield process
         finally:
             process.kill()
-
-
-@pytest.fixture
-def port() -> int:
-    return free_port()
-
-
-@pytest.fixture
-def client(port: int) -> Iterator[openai.OpenAI]:
-    """Of a front whose service listens on the port, or will."""
-    settings = make_settings(gpu_url=f"http://127.0.0.1:{port}", tandem_key=SECRET)
-    with running_app(fake_engine(), settings) as app, served(app) as client:
-        yield client
 
 
 def answered_by_gpu(client: openai.OpenAI) -> bool:
@@ -51,43 +39,46 @@ def answered_by_gpu(client: openai.OpenAI) -> bool:
     return raw.headers.get("x-served-by") == "gpu"
 
 
-def test_a_service_that_is_killed_breaks_streams_off_and_nothing_else(client: openai.OpenAI, port: int) -> None:
-    assert not answered_by_gpu(client)
-    with slow_service(port) as process:
-        wait_until(lambda: answered_by_gpu(client))
-        stream = client.completions.create(model="tiny", prompt=[65], max_tokens=50, temperature=0, stream=True)
-        next(stream)
-        with ThreadPoolExecutor(20) as threads:
-            answers = [threads.submit(answered_by_gpu, client) for _ in range(20)]
-            process.send_signal(signal.SIGKILL)
-            assert len([answer.result() for answer in answers]) == 20
-        with pytest.raises(openai.APIError, match="What was making this text went away"):
-            list(stream)
-    assert not answered_by_gpu(client)
+def streamed(client: openai.OpenAI) -> Iterator[str]:
+    """The texts of a stream that takes half a second."""
+    stream = client.completions.create(model="tiny", prompt=[65], max_tokens=25, temperature=0, stream=True)
+    return (chunk.choices[0].text for chunk in stream)
 
 
-def test_one_that_is_asked_to_end_finishes_what_it_has_accepted(client: openai.OpenAI, port: int) -> None:
-    with slow_service(port) as process:
-        wait_until(lambda: answered_by_gpu(client))
-        stream = client.completions.create(model="tiny", prompt=[65], max_tokens=20, temperature=0, stream=True)
-        first = next(stream).choices[0].text
-        process.terminate()
-        assert not answered_by_gpu(client) or process.poll() is None
-        rest = "".join(chunk.choices[0].text for chunk in stream)
-    assert first + rest == tiny_tokenizer(VOCABULARY).decode(continuation([65], 20, VOCABULARY))
+def test_whatever_becomes_of_the_service_every_request_is_answered_and_streams_end() -> None:
+    port = free_port()
+    settings = make_settings(gpu_url=f"http://127.0.0.1:{port}", tandem_key=SECRET)
+    with slow_service(port) as first, running_app(fake_engine(), settings) as app, served(app) as client:
+        done = threading.Event()
 
+        def ask_all_the_time() -> list[bool]:
+            answers = [answered_by_gpu(client)]
+            while not done.wait(0.1):
+                answers.append(answered_by_gpu(client))
+            return answers
 
-def test_all_are_answered_while_the_service_starts_again(client: openai.OpenAI, port: int) -> None:
-    def ask(times: int) -> list[bool]:
-        return [answered_by_gpu(client) for _ in range(times)]
+        with ThreadPoolExecutor(CLIENTS) as threads:
+            try:
+                wait_until(lambda: answered_by_gpu(client))
+                asking = [threads.submit(ask_all_the_time) for _ in range(CLIENTS)]
 
-    with ThreadPoolExecutor(20) as threads:
-        with slow_service(port) as process:
-            wait_until(lambda: answered_by_gpu(client))
-            answers = [threads.submit(ask, 20) for _ in range(20)]
-            process.terminate()
-            process.wait()
-        with slow_service(port):
-            wait_until(lambda: answered_by_gpu(client))
-        given = [by_gpu for answer in answers for by_gpu in answer.result()]
-    assert len(given) == 400
+                # Asked to end, it finishes what it has accepted.
+                stream = streamed(client)
+                begun = next(stream)
+                first.terminate()
+                assert begun + "".join(stream) == tiny_tokenizer(VOCABULARY).decode(continuation([65], 25, VOCABULARY))
+                first.wait()
+                assert not answered_by_gpu(client)
+
+                # Another one takes its place, and is killed.
+                with slow_service(port) as second:
+                    wait_until(lambda: answered_by_gpu(client))
+                    stream = streamed(client)
+                    next(stream)
+                    second.send_signal(signal.SIGKILL)
+                    with pytest.raises(openai.APIError, match="What was making this text went away"):
+                        list(stream)
+                    assert not answered_by_gpu(client)
+            finally:
+                done.set()
+            assert {True, False} == {by_gpu for answers in asking for by_gpu in answers.result()}
