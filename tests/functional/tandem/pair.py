@@ -1,15 +1,13 @@
 """A front and a GPU service that it forwards to, both over the fake engine, the service behind a real port."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-import httpx
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from handler.tandem.exchange import SERVED_BY
-from handler.tandem.forwarding import ForwardingMiddleware
 from handler.tandem.lookout import Lookout
 from tests.fake_engine import FakeEngine, continuation
 from tests.models import tiny_tokenizer
@@ -105,10 +103,10 @@ def fake_engine(**how: Any) -> FakeEngine:
 
 
 def lookout_of(app: FastAPI) -> Lookout:
-    [middleware] = [each for each in app.user_middleware if each.cls is ForwardingMiddleware]
-    lookout: Lookout = middleware.kwargs["lookout"]
+    given = [each for middleware in app.user_middleware for each in middleware.kwargs.values()]
+    [lookout] = [each for each in given if isinstance(each, Lookout)]
     return lookout
 
 
-def by_gpu(answer: httpx.Response) -> bool:
-    return answer.headers.get(SERVED_BY.decode()) == "gpu"
+def by_gpu(headers: Mapping[str, str]) -> bool:
+    return headers.get(SERVED_BY.decode()) == "gpu"

@@ -13,7 +13,7 @@ import pytest
 
 from lifecycle.local.invoke import free_port
 from tests.fake_engine import continuation
-from tests.functional.tandem.pair import SECRET, TEXT, fake_engine
+from tests.functional.tandem.pair import SECRET, TEXT, by_gpu, fake_engine
 from tests.models import tiny_tokenizer
 from tests.services import VOCABULARY, make_settings, running_app
 from tests.serving import served, wait_until, wait_until_ready
@@ -36,7 +36,7 @@ def answered_by_gpu(client: openai.OpenAI) -> bool:
     """Ask, see that the answer is right, and tell who gave it."""
     raw = client.completions.with_raw_response.create(model="tiny", prompt=[65], max_tokens=4, temperature=0)
     assert raw.parse().choices[0].text == TEXT
-    return raw.headers.get("x-served-by") == "gpu"
+    return by_gpu(raw.headers)
 
 
 def streamed(client: openai.OpenAI) -> Iterator[str]:
@@ -81,4 +81,4 @@ def test_whatever_becomes_of_the_service_every_request_is_answered_and_streams_e
                     assert not answered_by_gpu(client)
             finally:
                 done.set()
-            assert {True, False} == {by_gpu for answers in asking for by_gpu in answers.result()}
+            assert {True, False} == {whose for answers in asking for whose in answers.result()}

@@ -51,7 +51,7 @@ def test_the_service_answers_what_the_model_answers(client: TestClient) -> None:
     assert bodies.keys() == PATHS
     for path, body in bodies.items():
         answer = client.post(path, json=body)
-        assert (path, answer.status_code, by_gpu(answer)) == (path, 200, True)
+        assert (path, answer.status_code, by_gpu(answer.headers)) == (path, 200, True)
 
 
 def test_its_answer_is_passed_on_as_it_is(client: TestClient) -> None:
@@ -90,7 +90,7 @@ def test_everything_else_is_answered_here(client: TestClient, service: GpuServic
 @pytest.mark.parametrize(("body", "kind"), [({**BODY, "max_tokens": 5000}, "application/json"), (BODY, "text/plain")])
 def test_what_is_wrong_with_a_request_is_said_there(client: TestClient, body: Any, kind: str) -> None:
     answer = client.post("/v1/completions", json=body, headers={"content-type": kind})
-    assert (answer.status_code, answer.json()["error"]["code"], by_gpu(answer)) == (400, "invalid_value", True)
+    assert (answer.status_code, answer.json()["error"]["code"], by_gpu(answer.headers)) == (400, "invalid_value", True)
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_what_the_service_does_not_answer_is_answered_here(
     service.answer = given
     with TestClient(app) as client:
         answer = client.post("/v1/completions", json=BODY)
-    assert (answer.json()["choices"][0]["text"], by_gpu(answer)) == (TEXT, False)
+    assert (answer.json()["choices"][0]["text"], by_gpu(answer.headers)) == (TEXT, False)
     assert len(service.asked) == 1
     assert lookout_of(app).belief is belief
 
@@ -121,25 +121,25 @@ def test_what_the_service_does_not_answer_is_answered_here(
 def test_an_answer_that_breaks_off_is_begun_anew_here(client: TestClient, service: GpuService) -> None:
     service.breaks_after = 0
     answer = client.post("/v1/completions", json=BODY)
-    assert (answer.json()["choices"][0]["text"], by_gpu(answer)) == (TEXT, False)
+    assert (answer.json()["choices"][0]["text"], by_gpu(answer.headers)) == (TEXT, False)
 
 
 def test_a_service_that_has_recovered_is_found_again(client: TestClient, service: GpuService) -> None:
     service.answer = (502, False)
-    assert not by_gpu(client.post("/v1/completions", json=BODY))
+    assert not by_gpu(client.post("/v1/completions", json=BODY).headers)
     service.recover()
-    wait_until(lambda: by_gpu(client.post("/v1/completions", json=BODY)))
+    wait_until(lambda: by_gpu(client.post("/v1/completions", json=BODY).headers))
 
 
 def test_a_service_that_is_gone_costs_nothing_but_the_attempt() -> None:
     with ExitStack() as there:
         service = there.enter_context(gpu_service())
         with front(service) as app, TestClient(app) as client:
-            assert by_gpu(client.post("/v1/completions", json=BODY))
+            assert by_gpu(client.post("/v1/completions", json=BODY).headers)
             there.close()
             for _ in range(3):
                 answer = client.post("/v1/completions", json=BODY)
-                assert (answer.json()["choices"][0]["text"], by_gpu(answer)) == (TEXT, False)
+                assert (answer.json()["choices"][0]["text"], by_gpu(answer.headers)) == (TEXT, False)
             assert not lookout_of(app).awake()
 
 

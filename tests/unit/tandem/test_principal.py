@@ -59,7 +59,7 @@ def test_what_the_front_forwards_is_answered(app: FastAPI) -> None:
 
 def unsigned() -> str:
     claims = jwt.decode(sign(FORWARDED, SECRET), options={"verify_signature": False})
-    return jwt.encode(claims, None, algorithm="none")
+    return jwt.encode(claims, "", algorithm="none")
 
 
 def signed(**changes: Any) -> str:
