@@ -8,13 +8,17 @@ from typing import Any
 
 from handler.kept.multipart import MOST_PARTS, SMALLEST_PART
 from handler.settings import Settings
+from handler.tandem import rules
+from handler.tandem.exchange import NEXT_EVENT_SECONDS
+from handler.tandem.rules import Belief, Sign
+from handler.tandem.upstream import CONNECT_SECONDS
 from handler.work.bulk import limits
 from handler.work.lines import LARGEST_LINE
 from lifecycle.bulk_estimate import Job, estimate
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
-DOCUMENTS = (README, ROOT / "docs" / "bulk.md")
+DOCUMENTS = (README, ROOT / "docs" / "bulk.md", ROOT / "docs" / "tandem.md")
 RESULTS = ROOT / "bench" / "results"
 
 
@@ -128,6 +132,29 @@ def bulk_costs_table() -> str:
     return _table(["prompts", "tokens each", "ranges", *times, "Lambda, $", "Step Functions, $", "S3, $", "$"], rows)
 
 
+def tandem_table() -> str:
+    """What the front believes after each sign, by the rules themselves."""
+    rows = []
+    for belief in Belief:
+        after = [rules.TRANSITIONS.get((belief, sign), belief) for sign in Sign]
+        rows.append([f"**{belief.name}**", *("" if each is belief else each.name for each in after)])
+    return _table(["believed", *(sign.name for sign in Sign)], rows)
+
+
+def tandem_seconds_table() -> str:
+    """How long the rules wait for what."""
+    rows = [
+        ["between two looks, where no answered request shows that it is awake", rules.LOOK_SECONDS],
+        ["after the first failure, until the next look", rules.FIRST_PAUSE_SECONDS],
+        ["after many, each pause being twice the one before, at most", rules.LONGEST_PAUSE_SECONDS],
+        ["until what was seen says nothing about now", rules.MEMORY_SECONDS],
+        ["for a connection", CONNECT_SECONDS],
+        ["for the first byte of an answer: half of the time left, at most", rules.FIRST_BYTE_SECONDS],
+        ["for the next event of a stream", NEXT_EVENT_SECONDS],
+    ]
+    return _table(["waiting", "seconds"], [[what, f"{seconds:g}"] for what, seconds in rows])
+
+
 SECTIONS: Mapping[str, Callable[[], str]] = {
     "settings": settings_table,
     "engine": engine_table,
@@ -136,6 +163,8 @@ SECTIONS: Mapping[str, Callable[[], str]] = {
     "sizes": sizes_table,
     "bulk limits": bulk_limits_table,
     "bulk costs": bulk_costs_table,
+    "tandem": tandem_table,
+    "tandem seconds": tandem_seconds_table,
 }
 
 
