@@ -143,16 +143,16 @@ def tandem_table() -> str:
 
 def tandem_seconds_table() -> str:
     """How long the rules wait for what."""
-    rows = [
-        ["between two looks, where no answered request shows that it is awake", rules.LOOK_SECONDS],
-        ["after the first failure, until the next look", rules.FIRST_PAUSE_SECONDS],
-        ["after many, each pause being twice the one before, at most", rules.LONGEST_PAUSE_SECONDS],
-        ["until what was seen says nothing about now", rules.MEMORY_SECONDS],
-        ["for a connection", CONNECT_SECONDS],
-        ["for the first byte of an answer: half of the time left, at most", rules.FIRST_BYTE_SECONDS],
-        ["for the next event of a stream", NEXT_EVENT_SECONDS],
-    ]
-    return _table(["waiting", "seconds"], [[what, f"{seconds:g}"] for what, seconds in rows])
+    waits = {
+        "between two looks, where no answered request shows that it is awake": rules.LOOK_SECONDS,
+        "after the first failure, until the next look": rules.FIRST_PAUSE_SECONDS,
+        "after many, each pause being twice the one before, at most": rules.LONGEST_PAUSE_SECONDS,
+        "until what was seen says nothing about now": rules.MEMORY_SECONDS,
+        "for a connection": CONNECT_SECONDS,
+        "for the first byte of an answer: half of the time left, at most": rules.FIRST_BYTE_SECONDS,
+        "for the next event of a stream": NEXT_EVENT_SECONDS,
+    }
+    return _table(["waiting", "seconds"], [[what, f"{seconds:g}"] for what, seconds in waits.items()])
 
 
 SECTIONS: Mapping[str, Callable[[], str]] = {

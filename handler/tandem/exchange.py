@@ -86,11 +86,12 @@ class Exchange:
                     logger.warning("not answered by the gpu service", status=answer.status_code)
                     return outcome
                 async for piece in _pieces(answer):
-                    limit.reschedule(min(clock() + NEXT_EVENT_SECONDS, ends_at))
+                    limit.reschedule(None)  # the client may take its time
                     if not begun:
                         begun = True
                         await send(_start(answer, piece))
                     await send({"type": "http.response.body", "body": piece, "more_body": True})
+                    limit.reschedule(min(clock() + NEXT_EVENT_SECONDS, ends_at))
         except (httpx.HTTPError, TimeoutError) as error:
             logger.warning("not answered by the gpu service", error=type(error).__name__)
             if begun:

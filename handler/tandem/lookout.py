@@ -72,10 +72,12 @@ class Lookout:
 
     def _look(self) -> None:
         began = self._clock()
-        sign = Sign.READY if self._is_ready() else Sign.NOT_READY
-        if self._clock() - began < FROZEN_SECONDS:
-            self.see(sign)
-        self._looking = False
+        try:
+            sign = Sign.READY if self._is_ready() else Sign.NOT_READY
+            if self._clock() - began < FROZEN_SECONDS:
+                self.see(sign)
+        finally:
+            self._looking = False
 
     def _is_ready(self) -> bool:
         try:

@@ -1,8 +1,7 @@
 """When the front believes that the GPU service would answer: a state machine that is told what is seen, and the time.
 
-A belief may be wrong, and no request pays more for it than a refused connection takes: whatever goes wrong before the
-first byte of an answer, the front answers itself. So nothing here needs to be agreed on between processes; each has a
-belief of its own, formed by what it sees.
+A belief may be wrong, and no request is lost by it: what the service does not answer, the front answers itself. So
+nothing here needs to be agreed on between processes; each has a belief of its own, formed by what it sees.
 """
 
 import enum

@@ -1,5 +1,7 @@
 """Requests that the front sends on: what goes there, what comes back, and what is answered here after all."""
 
+import itertools
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -141,6 +143,14 @@ def test_a_service_that_is_gone_costs_nothing_but_the_attempt() -> None:
                 answer = client.post("/v1/completions", json=BODY)
                 assert (answer.json()["choices"][0]["text"], by_gpu(answer.headers)) == (TEXT, False)
             assert not lookout_of(app).awake()
+
+
+def test_a_look_that_was_frozen_saw_the_past(service: GpuService) -> None:
+    clock = itertools.count(step=10.0)
+    lookout = Lookout(service.address, "tiny", lambda: next(clock))
+    lookout.look()
+    wait_until(lambda: all(thread.name != "look at gpu service" for thread in threading.enumerate()))
+    assert lookout.belief is Belief.UNKNOWN
 
 
 def test_a_service_with_another_model_is_not_the_one(service: GpuService) -> None:
