@@ -1,5 +1,5 @@
 """The tandem: a front on Lambda that answers at once, and a GPU service behind it that does so faster when it is awake.
 
-`rules` say when the front believes the GPU service ready, `lookout` asks it, `forwarding` sends requests there, and
-`principal` is how it knows that they come from the front. docs/tandem.md tells the whole story.
+By its `rules` the front knows when to believe that, its `lookout` asks, and `forwarding` sends requests `upstream`,
+each in an `exchange`. `principal` is how the service knows who asks. docs/tandem.md tells the whole story.
 """

@@ -18,18 +18,6 @@ from tests.services import VERSION
 from tests.serving import wait_until
 
 
-@pytest.fixture(scope="module")
-def one_service() -> Iterator[GpuService]:
-    with gpu_service() as service:
-        yield service
-
-
-@pytest.fixture
-def service(one_service: GpuService) -> GpuService:
-    one_service.recover()
-    return one_service
-
-
 @pytest.fixture
 def app(service: GpuService) -> Iterator[FastAPI]:
     with front(service) as app:

@@ -2,7 +2,6 @@
 
 import json
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,24 +10,12 @@ import pytest
 from handler.events.http import HttpAdapter
 from tests.exchanges import events_of
 from tests.functional.events.worker import Context
-from tests.functional.tandem.pair import BODY, TEXT, GpuService, front, gpu_service, lookout_of
+from tests.functional.tandem.pair import BODY, TEXT, GpuService, front, lookout_of
 from tests.ways_in import http_event
 
 EVENTS = Path(__file__).parents[2] / "events"
 
 pytestmark = pytest.mark.usefixtures("mangum_loop")
-
-
-@pytest.fixture(scope="module")
-def one_service() -> Iterator[GpuService]:
-    with gpu_service() as service:
-        yield service
-
-
-@pytest.fixture
-def service(one_service: GpuService) -> GpuService:
-    one_service.recover()
-    return one_service
 
 
 def event(**changes: Any) -> dict[str, Any]:
@@ -43,7 +30,7 @@ def test_every_http_event_is_forwarded(service: GpuService, name: str) -> None:
     with front(service) as app:
         for _ in range(2):
             answer = HttpAdapter(app).handle(golden, Context())
-            headers = answer.get("headers") or {name: value for name, [value] in answer["multiValueHeaders"].items()}
+            headers = answer.get("headers") or {field: value for field, [value] in answer["multiValueHeaders"].items()}
             assert (answer["statusCode"], headers["x-served-by"]) == (200, "gpu")
     assert len(service.asked) == 2
 
