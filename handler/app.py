@@ -64,6 +64,7 @@ def create_app(configuration: Settings, loading: ModelLoading, background: Backg
     app.state.several_models = bool(configuration.other_models)
     app.state.results_bucket = configuration.results_bucket
     app.state.background = background
+    app.state.draining = False  # whether the process is about to end
     # For the description alone: the middleware below has asked long before a route is reached.
     bearer = Security(HTTPBearer(auto_error=False, description="An API key, or what AUTH_MODE asks for."))
     for resource in (generate_text, completions, chat, models, score, explain, tokens, files, uploads, batches, jobs):

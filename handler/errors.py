@@ -130,6 +130,14 @@ class ModelLoadingError(ServiceError):
     code = "model_loading"
 
 
+class DrainingError(ServiceError):
+    """The process is about to end, and whoever balances the load is to send requests elsewhere."""
+
+    status = 503
+    type = "server_error"
+    code = "draining"
+
+
 class StreamInterruptedError(ServiceError):
     """What was making a stream went away while it did; this is the stream's last event."""
 

@@ -24,11 +24,12 @@ from handler.chat.template import ChatTemplate
 from handler.errors import ModelLoadingError, RegistryError
 from handler.fetching import Fetching
 from handler.inference.build import build_backend
+from handler.measures import Completed
 from handler.registry.manifest import Manifest
 from handler.service import TextService
 from handler.settings import Settings
 from handler.stages import ColdStart, boot_time
-from handler.telemetry import logger
+from handler.telemetry import log_completion, logger
 
 # A failed load is tried again, but not more often than this.
 RETRY_SECONDS = 5.0
@@ -78,6 +79,11 @@ class ModelLoading:
     def manifests(self, deadline: float | None) -> list[Manifest]:
         """What is served here; raises what `wait` raises."""
         return [self.wait(deadline).model]
+
+    def services(self) -> list[TextService]:
+        """What is loaded now."""
+        service = self.service
+        return [] if service is None else [service]
 
     @property
     def service(self) -> TextService | None:
@@ -204,7 +210,9 @@ def _done(service: TextService) -> Future[TextService]:
     return future
 
 
-def load_service(settings: Settings, fetching: Fetching, cold_start: ColdStart) -> TextService:
+def load_service(
+    settings: Settings, fetching: Fetching, cold_start: ColdStart, completed: Completed = log_completion
+) -> TextService:
     """Put the engine that the settings name behind the model that is being fetched."""
     model = fetching.model()
     tokenizer, backend = build_backend(
@@ -213,4 +221,12 @@ def load_service(settings: Settings, fetching: Fetching, cold_start: ColdStart) 
     cold_start.reached("ready")
     fetching.keep(model)
     template = ChatTemplate.of(model.files, Renderer())
-    return TextService(model.manifest, tokenizer, backend, settings, chat_template=template, cold_start=cold_start)
+    return TextService(
+        model.manifest,
+        tokenizer,
+        backend,
+        settings,
+        chat_template=template,
+        cold_start=cold_start,
+        completed=completed,
+    )

@@ -18,11 +18,13 @@ from typing import Final
 from handler.errors import RegistryError, UnknownModelError
 from handler.fetching import Fetching
 from handler.loading import Following, ModelLoading, load_service, wait_until_gone
+from handler.measures import Completed
 from handler.memory import Memory
 from handler.registry.manifest import Manifest
 from handler.service import TextService
 from handler.settings import Settings
 from handler.stages import ColdStart
+from handler.telemetry import log_completion
 
 CANARY: Final = "canary"
 
@@ -95,6 +97,12 @@ class Models(ModelLoading):
                     found.append(self._fetching_of(name, self._settings.model_alias).manifest())
         return found
 
+    def services(self) -> list[TextService]:
+        """What is loaded now, of all models."""
+        with self._open:
+            others = [self._canary, *self._others.values()]
+        return super().services() + [service for loading in others if loading for service in loading.services()]
+
     def _canary_for(self, caller: str) -> TextService | None:
         """The canary, if this caller is among its share and it is ready; the first of them has it loaded."""
         canary = self._canary
@@ -119,13 +127,9 @@ class Models(ModelLoading):
         return Following(
             seconds=settings.refresh_seconds,
             moved_to=fetching.moved_to,
-            fits=lambda newer: self._memory.fits([*self._in_memory(), newer]),
+            fits=lambda newer: self._memory.fits([*(service.model for service in self.services()), newer]),
             begin=lambda: fetching.start(quietly=True),
         )
-
-    def _in_memory(self) -> list[Manifest]:
-        everything = (self, self._canary, *self._others.values())
-        return [loading.service.model for loading in everything if loading is not None and loading.service is not None]
 
     def _make_room(self, manifest: Manifest, *, evict: bool) -> None:
         """Let go of models until this one fits.
@@ -133,7 +137,7 @@ class Models(ModelLoading):
         Raises:
             RegistryError: it does not, whatever is let go of.
         """
-        while not self._memory.fits([*self._in_memory(), manifest]):
+        while not self._memory.fits([*(service.model for service in self.services()), manifest]):
             with self._open:
                 idle = (
                     next((name for name, loading in self._others.items() if loading.service), None) if evict else None
@@ -154,12 +158,27 @@ def share_of(caller: str) -> float:
     return int.from_bytes(sha256(caller.encode()).digest()[:4], "big") / 2**32 * 100
 
 
-def models_of(settings: Settings, environment: Mapping[str, str], fetching: Fetching, cold_start: ColdStart) -> Models:
-    """The models of this process's environment; the first is being fetched, or about to be."""
+def models_of(
+    settings: Settings,
+    environment: Mapping[str, str],
+    fetching: Fetching,
+    cold_start: ColdStart,
+    completed: Completed = log_completion,
+) -> Models:
+    """The models of this process's environment; the first is being fetched, or about to be.
+
+    Args:
+        settings: what they are, and how they are served.
+        environment: what they are fetched by.
+        fetching: of the first one.
+        cold_start: told how far it has come.
+        completed: told of each completion.
+    """
 
     def fetching_of(name: str, alias: str) -> Fetching:
         # A disk has room for one copy, which is the first model's.
         return Fetching({**environment, "MODEL_NAME": name, "MODEL_ALIAS": alias, "CACHE_MB": "0"}, ColdStart())
 
     memory = Memory.of(settings, os.environ)
-    return Models(settings, memory, fetching, fetching_of, partial(load_service, settings, cold_start=cold_start))
+    load = partial(load_service, settings, cold_start=cold_start, completed=completed)
+    return Models(settings, memory, fetching, fetching_of, load)

@@ -18,6 +18,7 @@ from handler.errors import ContextLengthExceededError, DeadlineExceededError, In
 from handler.inference.protocol import (
     Backend,
     GenerationRequest,
+    Load,
     PromptScored,
     SamplingParams,
     TokenGenerated,
@@ -25,9 +26,11 @@ from handler.inference.protocol import (
 )
 from handler.inference.tokenizer import Tokenizer
 from handler.limits import Limits, check_lengths, check_numbers, check_tokens
+from handler.measures import Completed
 from handler.registry.manifest import Manifest
 from handler.stages import ColdStart
 from handler.stream import Draft, TextStream, collect
+from handler.telemetry import log_completion
 from handler.timing import current_timing
 
 
@@ -43,6 +46,7 @@ class TextService:
         *,
         chat_template: ChatTemplate | None = None,
         cold_start: ColdStart | None = None,
+        completed: Completed = log_completion,
     ) -> None:
         """Put a model behind the door.
 
@@ -53,10 +57,12 @@ class TextService:
             limits: what a request is held to.
             chat_template: makes prompts of conversations; the plain one by default.
             cold_start: what this process's first token ends, where that is of interest.
+            completed: told of each completion.
         """
         self.model = model
         self._chat_template = chat_template or ChatTemplate.of({}, Renderer())
         self._cold_start = cold_start or ColdStart()
+        self._completed = completed
         self._tokenizer = tokenizer
         self._backend = backend
         self._limits = limits
@@ -127,6 +133,10 @@ class TextService:
             )
         return min(context - count, self._limits.max_tokens)
 
+    def load(self) -> Load:
+        """How busy the engine is."""
+        return self._backend.load()
+
     def warm_up(self) -> None:
         """Answer for the first time, so that whatever a first answer has to wait for lies behind it."""
         self.complete(TextRequest(prompts=[""], max_tokens=1))
@@ -145,12 +155,18 @@ class TextService:
         Raises:
             ServiceError: whatever `stream` and its iteration raise.
         """
+        # Only a stop string has to be looked for while tokens come.
+        piecewise = bool(request.stop)
         if request.best_of is None:
-            return collect(self.stream(request))
-        return best(collect(self.stream(asking_for_candidates(request))), request)
+            return collect(self.stream(request, piecewise=piecewise))
+        return best(collect(self.stream(asking_for_candidates(request), piecewise=piecewise)), request)
 
-    def stream(self, request: TextRequest) -> TextStream:
-        """Begin to generate `n` choices for every prompt; the pieces of all of them come as they are made.
+    def stream(self, request: TextRequest, *, piecewise: bool = True) -> TextStream:
+        """Begin to generate `n` choices for every prompt.
+
+        Args:
+            request: what is asked for.
+            piecewise: whether the pieces come as they are made, rather than a choice's at once behind its first token.
 
         Raises:
             InvalidRequestError: a field is out of its bounds.
@@ -165,6 +181,7 @@ class TextService:
         count = sum(map(len, prompts))
         reserved = count + len(prompts) * request.n * request.max_tokens
         request.allowance.reserve(reserved)
+        load = self._backend.load()
         generation = self._backend.submit(
             GenerationRequest(
                 prompts=prompts,
@@ -179,6 +196,7 @@ class TextService:
                 logprobs=request.logprobs,
                 prompt_logprobs=request.echo and request.logprobs is not None,
                 deadline=request.deadline,
+                piecewise=piecewise,
             )
         )
         drafts = [
@@ -193,7 +211,9 @@ class TextService:
             generation,
             prompt_tokens=count,
             reserved=reserved,
+            batch_size=min(load.running + load.waiting + len(drafts), load.places),
             cold_start=self._cold_start,
+            completed=self._completed,
         )
 
     def score(

@@ -18,9 +18,10 @@ from handler.inference.protocol import (
 )
 from handler.inference.text import TextAssembler
 from handler.inference.tokenizer import Tokenizer
+from handler.measures import Completed, CompletionMeasures
 from handler.registry.manifest import Manifest
 from handler.stages import ColdStart
-from handler.telemetry import log_cold_start, log_completion
+from handler.telemetry import log_cold_start
 from handler.timing import current_timing
 
 
@@ -47,9 +48,9 @@ class Draft:
         self.reason: FinishReason | None = None
 
     @property
-    def is_empty(self) -> bool:
-        """Whether there is not a single token yet."""
-        return not self._tokens
+    def length(self) -> int:
+        """The tokens so far."""
+        return len(self._tokens)
 
     def add(self, token: int, logprobs: TokenLogprobs | None) -> Piece:
         """Append a token and return what it made certain, perhaps nothing; a stop string finishes the choice."""
@@ -133,17 +134,22 @@ class TextStream:
         *,
         prompt_tokens: int,
         reserved: int,
+        batch_size: int,
         cold_start: ColdStart,
+        completed: Completed,
     ) -> None:
         self._model = model
         self._request = request
         self._drafts = drafts
         self._generation = generation
+        self._batch_size = batch_size
         self._cold_start = cold_start
+        self._completed = completed
         self._timing = current_timing()
         self._reserved = reserved
         self._started = time.monotonic()
         self._first_token_at: float | None = None
+        self._last_token_at = 0.0
         self.prompt_tokens = prompt_tokens
         self.completion_tokens = 0
 
@@ -166,7 +172,7 @@ class TextStream:
             if self._first_token_at is not None:
                 self._timing.spent("decode", time.monotonic() - self._first_token_at)
             self._request.allowance.give_back(self._reserved - self.prompt_tokens - self.completion_tokens)
-            self._log()
+            self._completed(self._measures())
 
     def _pieces(self) -> Iterator[Piece]:
         for event in self._generation:
@@ -176,6 +182,7 @@ class TextStream:
                     draft.prompt_logprobs = event.logprobs
                     continue
                 case TokenGenerated():
+                    self._last_token_at = time.monotonic()
                     if self._first_token_at is None:
                         self._note_first_token()
                     piece = draft.add(event.token, event.logprobs)
@@ -183,7 +190,7 @@ class TextStream:
                         self._generation.cancel(event.choice)
                 case ChoiceFinished():
                     if event.reason == "deadline" and all(
-                        draft.is_empty and not draft.reason for draft in self._drafts
+                        not draft.length and not draft.reason for draft in self._drafts
                     ):
                         raise DeadlineExceededError(
                             "Time was up before the first token; nothing was generated.", retry_after=1
@@ -193,26 +200,27 @@ class TextStream:
                 yield piece
 
     def _note_first_token(self) -> None:
-        self._first_token_at = time.monotonic()
+        self._first_token_at = self._last_token_at
         self._timing.has_read(self._generation.submitted, self._generation.admitted)
         if self._cold_start.reached("first_token"):
             log_cold_start(self._cold_start.stages, self._model.name, self._model.version)
             self._timing.was_cold(self._cold_start.stages)
 
-    def _log(self) -> None:
-        numbers: dict[str, float] = {
-            "prompt_tokens": self.prompt_tokens,
-            "completion_tokens": self.completion_tokens,
-            "seconds": round(time.monotonic() - self._started, 3),
-        }
-        if self._first_token_at is not None:
-            numbers["time_to_first_token"] = round(self._first_token_at - self._started, 3)
-        log_completion(
-            self._model.name,
-            self._model.version,
-            numbers,
+    def _measures(self) -> CompletionMeasures:
+        generation, first = self._generation, self._first_token_at
+        longest = max(draft.length for draft in self._drafts)
+        return CompletionMeasures(
+            model=self._model.name,
+            version=self._model.version,
+            prompt_tokens=self.prompt_tokens,
+            completion_tokens=self.completion_tokens,
             choices=len(self._drafts),
             finish_reasons=sorted({draft.reason or "none" for draft in self._drafts}),
+            batch_size=self._batch_size,
+            seconds=time.monotonic() - self._started,
+            queue_seconds=None if generation.admitted is None else generation.admitted - generation.submitted,
+            time_to_first_token=None if first is None else first - self._started,
+            time_between_tokens=None if first is None or longest < 2 else (self._last_token_at - first) / (longest - 1),
         )
 
 

@@ -1,15 +1,19 @@
 """What the service says about itself: JSON lines, and never a prompt or a completion.
 
-On Lambda some lines are metrics as well: CloudWatch reads them from the log (embedded metric format), so they cost no
-call, no second line and, unlike a collector of metrics, no state that threads would share.
+On AWS some lines are metrics as well: CloudWatch reads them from the log (embedded metric format), so they cost no
+call, no second line and, unlike a collector of metrics, no state that threads would share. A function has a name there
+by itself; a container is given one, `SERVICE_NAME`.
 """
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, Final
 
 from aws_lambda_powertools import Logger
+
+from handler.measures import CompletionMeasures
 
 SERVICE = "gpt2"
 
@@ -21,28 +25,34 @@ DIMENSIONS: Final = ("function", "model")
 COMPLETION_METRICS: Final = {
     "prompt_tokens": "Count",
     "completion_tokens": "Count",
+    "batch_size": "Count",
     "seconds": "Seconds",
+    "queue_seconds": "Seconds",
     "time_to_first_token": "Seconds",
+    "time_between_tokens": "Seconds",
 }
+
+IN_FLIGHT: Final = "requests_in_flight"
 
 logger = Logger(service=SERVICE)
 
 
-def log_completion(model: str, version: str, numbers: Mapping[str, float], **facts: Any) -> None:
-    """Say what a request was and how long it took; on Lambda as metrics, too.
+def log_completion(measures: CompletionMeasures) -> None:
+    """Say what a request was and how long it took; on AWS as metrics, too. What is not known is left out."""
+    known = {name: value for name, value in asdict(measures).items() if value is not None}
+    units = {name: unit for name, unit in COMPLETION_METRICS.items() if name in known}
+    rounded = {name: round(value, 6) if isinstance(value, float) else value for name, value in known.items()}
+    logger.info("completion", extra={**rounded, **_as_metrics(units)})
 
-    Args:
-        model: the model's name.
-        version: its version.
-        numbers: those of `COMPLETION_METRICS` that are known; `time_to_first_token` is not where no token came.
-        facts: what else is worth knowing and is no metric.
-    """
-    units = {name: unit for name, unit in COMPLETION_METRICS.items() if name in numbers}
-    logger.info("completion", extra={"model": model, "version": version, **numbers, **facts, **_as_metrics(units)})
+
+def log_in_flight(requests: int) -> None:
+    """Say how many requests a container works on at this moment; on AWS as a metric, too, by which it is scaled."""
+    described = _as_metrics({IN_FLIGHT: "Count"}, dimensions=("function",))
+    logger.info("in flight", extra={IN_FLIGHT: requests, **described})
 
 
 def log_cold_start(stages: Mapping[str, float], model: str, version: str) -> None:
-    """Say how long this process took from its start to its first token; on Lambda as metrics, too.
+    """Say how long this process took from its start to its first token; on AWS as metrics, too.
 
     Args:
         stages: seconds from the start of the process to each stage.
@@ -61,17 +71,17 @@ def cold_start_metric(stage: str) -> str:
     return f"cold_start_{stage}"
 
 
-def _as_metrics(units: Mapping[str, str]) -> dict[str, Any]:
+def _as_metrics(units: Mapping[str, str], dimensions: Sequence[str] = DIMENSIONS) -> dict[str, Any]:
     """What makes metrics of a line's fields of these names; nothing where no CloudWatch reads the log.
 
     https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
     """
-    function = os.environ.get("AWS_LAMBDA_FUNCTION_NAME")
-    if function is None:
+    function = os.environ.get("AWS_LAMBDA_FUNCTION_NAME") or os.environ.get("SERVICE_NAME")
+    if not function:
         return {}
     directive = {
         "Namespace": NAMESPACE,
-        "Dimensions": [DIMENSIONS],
+        "Dimensions": [dimensions],
         "Metrics": [{"Name": name, "Unit": unit} for name, unit in units.items()],
     }
     return {"function": function, "_aws": {"Timestamp": int(time.time() * 1000), "CloudWatchMetrics": [directive]}}

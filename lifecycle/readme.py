@@ -3,34 +3,66 @@
 import json
 import re
 from collections.abc import Callable, Mapping
+from contextlib import chdir
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+from pydantic.fields import FieldInfo
+from typer.testing import CliRunner
+
+from handler.container.metrics import Metrics
+from handler.container.settings import ContainerSettings
 from handler.kept.multipart import MOST_PARTS, SMALLEST_PART
 from handler.settings import Settings
 from handler.tandem import rules
 from handler.tandem.exchange import NEXT_EVENT_SECONDS
 from handler.tandem.rules import Belief, Sign
 from handler.tandem.upstream import CONNECT_SECONDS
+from handler.telemetry import SERVICE
 from handler.work.bulk import limits
 from handler.work.lines import LARGEST_LINE
 from lifecycle.bulk_estimate import Job, estimate
+from lifecycle.cli import app
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 DOCUMENTS = (README, ROOT / "docs" / "bulk.md", ROOT / "docs" / "tandem.md")
 RESULTS = ROOT / "bench" / "results"
 
+PLAN: Final = "lifecycle plan docs/traffic.json --model gpt2-xl --goal 5 --gpu-tokens-per-second 6400"
+
 
 def settings_table() -> str:
     """Every variable of the environment, its default and its meaning."""
+    return _variables(Settings.model_fields)
+
+
+def container_settings_table() -> str:
+    """Those that the container has beside them."""
+    fields = ContainerSettings.model_fields
+    return _variables({name: field for name, field in fields.items() if name not in Settings.model_fields})
+
+
+def container_metrics_table() -> str:
+    """What the container shows Prometheus."""
+    metrics = Metrics()
+    metrics.watch(list, int)
+    rows = [
+        [f"`{family.name}{'_total' * (family.type == 'counter')}`", family.type, f"{family.documentation}."]
+        for family in metrics.registry.collect()
+        if family.name.startswith(SERVICE)
+    ]
+    return _table(["metric", "kind", "meaning"], rows)
+
+
+def _variables(fields: Mapping[str, FieldInfo]) -> str:
     rows = [
         [
             f"`{name.upper()}`",
             "" if field.is_required() or field.default == "" else f"`{field.default}`",
             str(field.description),
         ]
-        for name, field in Settings.model_fields.items()
+        for name, field in fields.items()
     ]
     return _table(["variable", "default", "meaning"], rows)
 
@@ -132,6 +164,14 @@ def bulk_costs_table() -> str:
     return _table(["prompts", "tokens each", "ranges", *times, "Lambda, $", "Step Functions, $", "S3, $", "$"], rows)
 
 
+def plan_example() -> str:
+    """What `lifecycle plan` says of some traffic."""
+    plain = {"COLUMNS": "100", "FORCE_COLOR": None, "TTY_COMPATIBLE": None}  # whatever this terminal can do
+    with chdir(ROOT):
+        said = CliRunner().invoke(app, PLAN.split()[1:], env=plain, catch_exceptions=False).stdout
+    return f"```\n$ {PLAN}\n{said}```\n"
+
+
 def tandem_table() -> str:
     """What the front believes after each sign, by the rules themselves."""
     rows = []
@@ -157,10 +197,13 @@ def tandem_seconds_table() -> str:
 
 SECTIONS: Mapping[str, Callable[[], str]] = {
     "settings": settings_table,
+    "container settings": container_settings_table,
+    "container metrics": container_metrics_table,
     "engine": engine_table,
     "coldstart": coldstart_table,
     "coldstart goals": coldstart_goals,
     "sizes": sizes_table,
+    "plan": plan_example,
     "bulk limits": bulk_limits_table,
     "bulk costs": bulk_costs_table,
     "tandem": tandem_table,

@@ -61,6 +61,7 @@ class FakeEngine:
     ) -> None:
         self.context_length = context_length
         self.vocabulary_size = vocabulary_size
+        self.slot_count = slots
         self.free = list(range(slots))
         self.held: dict[int, list[int]] = {}
         self.chunks: list[list[int]] = []  # the lengths of the chunks of each call of prefill

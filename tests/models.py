@@ -91,7 +91,7 @@ def random_checkpoint(config: ModelConfig, seed: int = 0, scale: float = 0.1) ->
 
 def random_engine(config: dict[str, Any], *, slots: int = 4, seed: int = 0) -> "ReferenceEngine":
     """The reference engine with random weights and room for some sequences, on one thread."""
-    from handler.inference.reference import ReferenceEngine  # with torch, for those who ask for it
+    from handler.inference.reference import ReferenceEngine  # torch takes seconds, and most tests do without it
 
     parsed = ModelConfig.from_json(config)
     tensors, _ = read_tensors(memoryview(random_checkpoint(parsed, seed)))

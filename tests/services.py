@@ -8,9 +8,11 @@ from fastapi import FastAPI
 from handler.app import create_app
 from handler.inference.scheduler import Scheduler
 from handler.loading import ModelLoading
+from handler.measures import Completed
 from handler.registry.manifest import Architecture, Manifest
 from handler.service import TextService
 from handler.settings import Settings
+from handler.telemetry import log_completion
 from tests.fake_engine import FakeEngine
 from tests.models import tiny_tokenizer
 
@@ -42,11 +44,14 @@ def make_settings(**changes: object) -> Settings:
 
 
 @contextmanager
-def running_service(engine: FakeEngine | None = None, settings: Settings | None = None) -> Iterator[TextService]:
+def running_service(
+    engine: FakeEngine | None = None, settings: Settings | None = None, completed: Completed = log_completion
+) -> Iterator[TextService]:
     """A service whose every token is known in advance."""
     scheduler = Scheduler(engine or FakeEngine(vocabulary_size=VOCABULARY))
+    tokenizer = tiny_tokenizer(VOCABULARY)
     try:
-        yield TextService(MANIFEST, tiny_tokenizer(VOCABULARY), scheduler, settings or make_settings())
+        yield TextService(MANIFEST, tokenizer, scheduler, settings or make_settings(), completed=completed)
     finally:
         scheduler.close()
 

@@ -5,6 +5,8 @@ import time
 from fastapi import APIRouter, Request
 from pydantic import BaseModel
 
+from handler.errors import DrainingError
+
 router = APIRouter(tags=["health"])
 
 
@@ -30,7 +32,9 @@ async def healthz() -> Health:
 
 @router.get("/readyz")
 async def readyz(request: Request) -> Readiness:
-    """Answer 200 once the model is loaded, 503 with the reason before that."""
+    """Answer 200 while the model is loaded, 503 with the reason before that and when the process is about to end."""
+    if request.app.state.draining:
+        raise DrainingError("This process is about to end; another one will answer.", retry_after=1)
     service = request.app.state.loading.wait(time.time())  # for no time at all
     request.state.model_version = service.model.version
     return Readiness(model=service.model.name, version=service.model.version)

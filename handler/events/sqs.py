@@ -53,23 +53,43 @@ class SqsAdapter:
             BatchFailedError: every single message failed, so that the invocation counts as failed as well.
         """
         records = event["Records"]
+        errors = self.answer(records, context)
+        failed = [(record, error) for record, error in zip(records, errors, strict=True) if error is not None]
+        if len(failed) == len(records):
+            raise BatchFailedError(f"All {len(records)} messages failed, the first with: {failed[0][1].message}")
+        logger.info("messages", received=len(records), returned=len(failed))
+        return {"batchItemFailures": [{"itemIdentifier": str(record["messageId"])} for record, _ in failed]}
+
+    def answer(self, records: Sequence[LambdaEvent], context: LambdaContext) -> list[ServiceError | None]:
+        """Answer messages, all of them together.
+
+        Args:
+            records: the messages, as Lambda hands them over.
+            context: how much time there is.
+
+        Returns:
+            For each message None, if it is done with (answered, or buried with the reason), or else the error for which
+            it should be delivered again.
+
+        Raises:
+            InvalidRequestError: a record lacks a part.
+        """
         try:
             parts = [_part(record) for record in records]
             ids = [str(record["messageId"]) for record in records]
         except (KeyError, TypeError, AttributeError) as fault:
             raise InvalidRequestError(f"The event looks like SQS but a record lacks a part: {fault}.") from fault
-        failed: list[tuple[str, ServiceError]] = []
+        answers: list[ServiceError | None] = []
         for id_, record, part, error in zip(ids, records, parts, self._outcomes(parts, context), strict=True):
             if error is not None and (error.is_final or _is_last_attempt(record)):
                 self._give_up(part, error)
-            if error is None or (error.is_final and self._bury(record, error)):
+            if error is not None and error.is_final and self._bury(record, error):
+                answers.append(None)
                 continue
-            logger.warning("message returned", message_id=id_, code=error.code, reason=error.message)
-            failed.append((id_, error))
-        if len(failed) == len(ids):
-            raise BatchFailedError(f"All {len(ids)} messages failed, the first with: {failed[0][1].message}")
-        logger.info("messages", received=len(ids), returned=len(failed))
-        return {"batchItemFailures": [{"itemIdentifier": id_} for id_, _ in failed]}
+            if error is not None:
+                logger.warning("message returned", message_id=id_, code=error.code, reason=error.message)
+            answers.append(error)
+        return answers
 
     def _outcomes(self, parts: Sequence[Message | LambdaEvent], context: LambdaContext) -> list[ServiceError | None]:
         """What became of each part; requests and events are worked on at the same time."""

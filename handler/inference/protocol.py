@@ -74,6 +74,8 @@ class GenerationRequest:
         logprobs: how many alternatives to report beside each generated token, or None for no log-probabilities.
         prompt_logprobs: whether to report the same for the prompt's tokens.
         deadline: when to finish with what there is, on the clock of `time.time()`, or None.
+        piecewise: whether somebody looks at each token as it comes. If not, the tokens of a choice behind its first may
+            be handed out together when it is finished, so that nobody is woken for nothing.
     """
 
     prompts: tuple[tuple[int, ...], ...]
@@ -84,6 +86,7 @@ class GenerationRequest:
     logprobs: int | None = None
     prompt_logprobs: bool = False
     deadline: float | None = None
+    piecewise: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +119,23 @@ class ChoiceFinished:
 
 
 Event: TypeAlias = PromptScored | TokenGenerated | ChoiceFinished
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """How busy a backend is, to within a step.
+
+    Attributes:
+        running: choices that have their place in the batch.
+        waiting: choices that wait for one.
+        places: how many choices may run at once.
+        cache_use: the share of the key-value cache that is taken, 0 to 1.
+    """
+
+    running: int
+    waiting: int
+    places: int
+    cache_use: float
 
 
 class Generation(Protocol):
@@ -157,6 +177,9 @@ class Backend(Protocol):
     def submit(self, request: GenerationRequest) -> Generation:
         """Start working on a request and return at once."""
 
+    def load(self) -> Load:
+        """How busy it is now; from any thread, and so cheap that every request may ask."""
+
     def rest(self) -> None:
         """Finish what is under way and hold no thread until the next request."""
 
@@ -194,6 +217,10 @@ class StepEngine(Protocol):
     @property
     def vocabulary_size(self) -> int:
         """The number of logits per position (V)."""
+
+    @property
+    def slot_count(self) -> int:
+        """How many slots there are, free or taken."""
 
     def acquire(self) -> int | None:
         """Take a free, empty slot, or None if the key-value cache is fully used."""

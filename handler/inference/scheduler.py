@@ -15,7 +15,7 @@ import threading
 import time
 
 from handler.inference.choices import NO_SLOT, Choice, EventQueue, Prompt, SchedulerGeneration
-from handler.inference.protocol import FloatArray, GenerationRequest, PromptScored, StepEngine
+from handler.inference.protocol import FloatArray, GenerationRequest, Load, PromptScored, StepEngine
 from handler.inference.sampling import logprobs_of
 
 # A long prompt is read in pieces, so that others are not kept waiting between two of their tokens, and so that the
@@ -81,6 +81,13 @@ class Scheduler:
             self._arriving.extend(choices)
             self._wake.notify_all()
         return SchedulerGeneration(choices, events)
+
+    def load(self) -> Load:
+        """How busy it is now. A slot holds a whole context, so the cache is taken slot by slot."""
+        with self._wake:
+            running, waiting = len(self._running), len(self._waiting) + len(self._arriving)
+        places = self._engine.slot_count
+        return Load(running, waiting, places, cache_use=running / places)
 
     def rest(self) -> None:
         """Finish what is under way and hold no thread until the next request."""
@@ -249,7 +256,7 @@ class Scheduler:
     def _begin(self, choice: Choice) -> None:
         """Draw the first token, from the logits after the prompt."""
         if choice.request.prompt_logprobs:
-            choice.events.put(PromptScored(choice.index, tuple(choice.prompt.scores)))
+            choice.tell(PromptScored(choice.index, tuple(choice.prompt.scores)))
         if choice.request.max_tokens == 0:
             choice.finish("length")
         else:

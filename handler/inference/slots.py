@@ -113,6 +113,11 @@ class SlottedEngine(ABC):
         self.context_length, self.vocabulary_size = config.context_length, config.vocabulary_size
         self._slots = Slots(count, config.context_length)
 
+    @property
+    def slot_count(self) -> int:
+        """How many slots there are, free or taken."""
+        return self._slots.count
+
     def acquire(self) -> int | None:
         """Take a free, empty slot, or None if the key-value cache is fully used."""
         return self._slots.acquire()

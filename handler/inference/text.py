@@ -42,7 +42,8 @@ class TextAssembler:
         # What the first byte makes of the bytes before it tells which character it belongs to: the last one there is
         # now, complete or not.
         text = self._decoder.decode(data[:1])
-        incomplete = bool(self._decoder.getstate()[0])
+        # One incomplete character; more, where bytes that cannot be one are kept for now: half a surrogate is.
+        incomplete = len(self._decoder.getstate()[0].decode(errors="replace"))
         self.offsets.append(self.characters + (len(text) + incomplete - 1 if data else 0))
         return self._accept(text + self._decoder.decode(data[1:]))
 

@@ -1,4 +1,4 @@
-"""`python -m lifecycle.local`: what `make run`, `make run-stream`, `make invoke` and the container targets call."""
+"""`python -m lifecycle.local`: what `make run`, `make invoke` and the targets beside them call."""
 
 import sys
 from pathlib import Path
@@ -32,7 +32,13 @@ def serve(model: Model = "gpt2", port: Annotated[int, Option(min=1, max=65535)] 
 @cli.command()
 def stream(model: Model = "gpt2", port: Annotated[int, Option(min=1, max=65535)] = 8000) -> None:
     """Serve a model the way the streaming function does on Lambda, behind its function URL, until interrupted."""
-    sys.exit(run_server(model, port, console, as_function=True))
+    sys.exit(run_server(model, port, console, "function"))
+
+
+@cli.command()
+def container(model: Model = "gpt2", port: Annotated[int, Option(min=1, max=65534)] = 8000) -> None:
+    """Serve a model as the process of the container does, its metrics at the next port, until interrupted."""
+    sys.exit(run_server(model, port, console, "container"))
 
 
 @cli.command()

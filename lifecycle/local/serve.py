@@ -1,6 +1,7 @@
-"""`make run` and `make run-stream`: the application on this machine, its model in the embedded bucket.
+"""`make run` and its sisters: the application on this machine, its model in the embedded bucket.
 
-Under uvicorn, or as the function whose responses stream, behind a front that plays its function URL.
+Under uvicorn; with `run-stream` as the function whose responses stream, behind a front that plays its function URL;
+with `run-container` as the process of the container.
 """
 
 import os
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import time
 from types import FrameType
+from typing import Final, Literal, TypeAlias
 from urllib.error import URLError
 from urllib.request import urlopen
 
@@ -19,20 +21,25 @@ from handler.errors import InvalidRequestError
 from lifecycle.local.cloud import embedded_cloud
 from lifecycle.local.models import publish_source
 
+Way: TypeAlias = Literal["uvicorn", "function", "container"]
+
 # Whoever can reach this address can use the model without a key, so it is this machine alone.
 HOST = "127.0.0.1"
 
 READY_SECONDS = 120
 
+# Nobody has to notice here that the container is about to end, so it need not wait for them for long.
+DRAIN_SECONDS: Final = 2
 
-def serve(source: str, port: int, console: Console, *, as_function: bool = False) -> int:
+
+def serve(source: str, port: int, console: Console, way: Way = "uvicorn") -> int:
     """Serve a model until interrupted.
 
     Args:
         source: `demo`, a folder with a checkpoint, or a name on the Hugging Face hub.
         port: of this machine.
         console: where to say what is going on.
-        as_function: serve it the way it runs on Lambda.
+        way: how to serve it.
 
     Returns:
         The exit status: 0 after an interruption, else that of the server.
@@ -46,11 +53,12 @@ def serve(source: str, port: int, console: Console, *, as_function: bool = False
         with embedded_cloud() as cloud:
             model = publish_source(source, cloud.store, console)
             environment = {**os.environ, **cloud.environment(model), "AUTH_MODE": "none"}
-            command = function_url_command if as_function else uvicorn_command
-            server = subprocess.Popen(command(port), env=environment)
+            if way == "container":
+                environment |= _container_environment(port)
+            server = subprocess.Popen(_COMMANDS[way](port), env=environment)
             try:
                 if wait_until_ready(server, port):
-                    _greet(model, port, console, as_function=as_function)
+                    _greet(model, port, console, way)
                 return server.wait()
             finally:
                 server.terminate()
@@ -86,6 +94,24 @@ def function_url_command(port: int) -> list[str]:
     return [sys.executable, "-m", "lifecycle.local.function_url", str(port)]
 
 
+def container_command(_port: int) -> list[str]:
+    """What serves it as the container does; its environment says where."""
+    return [sys.executable, "-m", "handler.container"]
+
+
+_COMMANDS: Final = {"uvicorn": uvicorn_command, "function": function_url_command, "container": container_command}
+
+
+def _container_environment(port: int) -> dict[str, str]:
+    """Where the container listens, and its metrics at the next port."""
+    return {
+        "HOST": HOST,
+        "PORT": str(port),
+        "METRICS_PORT": str(port + 1),
+        "DRAIN_SECONDS": str(DRAIN_SECONDS),
+    }
+
+
 def wait_until_ready(server: subprocess.Popen[bytes], port: int) -> bool:
     """Wait for the model; False when the server ended or took too long."""
     end = time.monotonic() + READY_SECONDS
@@ -98,11 +124,14 @@ def wait_until_ready(server: subprocess.Popen[bytes], port: int) -> bool:
     return False
 
 
-def _greet(model: str, port: int, console: Console, *, as_function: bool) -> None:
+def _greet(model: str, port: int, console: Console, way: Way) -> None:
     address = f"http://{HOST}:{port}"
-    how = ", as its Lambda function streams" if as_function else ""
+    how = {"uvicorn": "", "function": ", as its Lambda function streams", "container": ", as its container does"}[way]
     console.print(f"Serving {model} on {address}{how}, its documentation on {address}/docs. Ctrl-C ends it. Try:")
-    if as_function:
+    if way == "container":
+        console.print(f"  curl -s http://{HOST}:{port + 1}/metrics", markup=False)
+        return
+    if way == "function":
         body = """'{"prompt": "Once upon a time", "max_tokens": 60, "stream": true}'"""
         console.print(
             f"  curl -sN {address}/v1/completions -H 'Content-Type: application/json' -d {body}", markup=False

@@ -1,4 +1,4 @@
-"""`make run` and `make run-stream` serve what they are asked for, or say what instead, and leave nothing behind."""
+"""`make run` and its sisters serve what they are asked for, or say what instead, and leave nothing behind."""
 
 import json
 import socket
@@ -45,6 +45,16 @@ def test_it_is_served_as_a_function_that_streams(folder: Path) -> None:
     with serving("demo", folder, "stream") as (address, lines):
         assert generate(address).startswith("Once upon a time")
     assert any(f"Serving demo on {address}, as its Lambda function streams" in line for line in lines)
+
+
+def test_it_is_served_as_its_container_does(folder: Path) -> None:
+    with serving("demo", folder, "container") as (address, lines):
+        assert generate(address).startswith("Once upon a time")
+        with urlopen(lines[-1].removeprefix("  curl -s ")) as answer:
+            metrics = answer.read().decode()
+    assert any(f"Serving demo on {address}, as its container does" in line for line in lines)
+    assert 'gpt2_requests_total{route="/generate_text",status="200"} 1.0\n' in metrics
+    assert 'gpt2_completion_tokens_total{model="demo"}' in metrics
 
 
 def test_a_checkpoint_in_a_folder_is_imported_and_served(tmp_path: Path) -> None:

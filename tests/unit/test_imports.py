@@ -9,7 +9,10 @@ import sys
 import pytest
 
 # Each takes a tenth of a second or more, and nothing on the way to a token needs it.
-NEVER = {"torch", "transformers", "boto3", "safetensors", "huggingface_hub", "jinja2", "jwt", "scipy", "pandas"}
+NEVER = {
+    "torch", "transformers", "boto3", "safetensors", "huggingface_hub", "jinja2", "jwt", "scipy", "pandas",
+    "prometheus_client",
+}  # fmt: skip
 
 # What forwards to a GPU service, and who is forwarded to.
 TANDEM = {"httpx", "jwt"}

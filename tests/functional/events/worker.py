@@ -13,7 +13,7 @@ from handler.events.s3 import S3Adapter
 from handler.events.sending import Sender
 from handler.events.sqs import SqsAdapter
 from handler.inference.choices import SchedulerGeneration
-from handler.inference.protocol import GenerationRequest
+from handler.inference.protocol import GenerationRequest, Load
 from handler.inference.scheduler import Scheduler
 from handler.loading import ModelLoading
 from handler.service import TextService
@@ -38,7 +38,7 @@ class GatedEngine(FakeEngine):
     """Reads no prompt before so many requests wait: what a test expects to be decoded together, is."""
 
     def __init__(self, together: int) -> None:
-        super().__init__(vocabulary_size=VOCABULARY)
+        super().__init__(max(together, 8), vocabulary_size=VOCABULARY)
         self.together = together
         self.gate = threading.Event()
 
@@ -48,7 +48,7 @@ class GatedEngine(FakeEngine):
 
 
 class CountingScheduler(Scheduler):
-    """Counts requests, and opens the engine's gate when enough of them are there."""
+    """Counts requests and looks at its load, and opens the engine's gate when enough requests are there."""
 
     def __init__(self, engine: FakeEngine) -> None:
         # Without drafts a step is one token of every choice, which is what the tests count.
@@ -56,6 +56,11 @@ class CountingScheduler(Scheduler):
         self._gated = engine if isinstance(engine, GatedEngine) else None
         self._counting = threading.Lock()
         self.submitted = 0
+        self.looks = 0
+
+    def load(self) -> Load:
+        self.looks += 1
+        return super().load()
 
     def submit(self, request: GenerationRequest) -> SchedulerGeneration:
         generation = super().submit(request)
@@ -74,6 +79,7 @@ class Worker:
     s3: S3Adapter
     engine: FakeEngine
     scheduler: CountingScheduler
+    loading: ModelLoading
 
 
 @contextmanager
@@ -87,7 +93,7 @@ def running_worker(engine: FakeEngine | None = None, bucket: str = RESULTS_BUCKE
     sender = Sender()
     try:
         s3 = S3Adapter(loading, sender, bucket)
-        yield Worker(SqsAdapter(MessageWorker(loading, sender, bucket), s3, sender), s3, engine, scheduler)
+        yield Worker(SqsAdapter(MessageWorker(loading, sender, bucket), s3, sender), s3, engine, scheduler, loading)
     finally:
         scheduler.close()
 
@@ -117,6 +123,20 @@ class Queue:
         )
         messages: list[dict[str, Any]] = answer.get("Messages", [])
         return messages
+
+    def is_taken(self) -> bool:
+        """Whether no message waits for a receiver."""
+        return self._counts()[0] == 0
+
+    def is_empty(self) -> bool:
+        """Whether there is no message, waiting or with a receiver."""
+        return self._counts() == (0, 0)
+
+    def _counts(self) -> tuple[int, int]:
+        """How many messages wait, and how many are with a receiver."""
+        waiting, received = "ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"
+        answer = self.client.get_queue_attributes(QueueUrl=self.url, AttributeNames=[waiting, received])
+        return int(answer["Attributes"][waiting]), int(answer["Attributes"][received])
 
     def deliver(self, worker: Worker, context: Context | None = None) -> dict[str, Any]:
         """Do what Lambda's poller does: receive, invoke, and delete all that did not fail."""

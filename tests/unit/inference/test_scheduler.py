@@ -11,6 +11,7 @@ from handler.inference.protocol import (
     ChoiceFinished,
     Event,
     GenerationRequest,
+    Load,
     PromptScored,
     SamplingParams,
     TokenGenerated,
@@ -142,6 +143,26 @@ def test_requests_join_the_running_batch() -> None:
     assert tokens_of(second) == {0: continuation((2,), 5)}
     assert len(rest) == 40  # 39 tokens and the end
     assert 2 in engine.steps
+
+
+def test_it_says_how_busy_it_is() -> None:
+    permits = threading.Semaphore(0)
+    engine = FakeEngine(slots=4, permits=permits)
+    scheduler = Scheduler(engine, drafting=False)
+    idle = scheduler.load()
+    generation = scheduler.submit(greedy((1,), (2,), (3,), n=2, max_tokens=2))
+    permits.release()  # one step reads the prompts, and the next one waits for a permit
+    first = next(iter(generation))
+    busy = scheduler.load()
+    permits.release(50)
+    rest = list(generation)
+    wait_until_idle(scheduler, engine)
+    scheduler.close()
+
+    assert idle == Load(running=0, waiting=0, places=4, cache_use=0)
+    assert (busy.running + busy.waiting, busy.places, busy.cache_use) == (6, 4, busy.running / 4)
+    assert 3 <= busy.running <= 4
+    assert len([first, *rest]) == 18
 
 
 def test_a_stop_token_ends_a_choice_and_is_not_part_of_it(scheduler: Scheduler) -> None:
