@@ -1,5 +1,6 @@
-"""A GPU service in a process of its own that ends while it is asked: no request is lost, however it ends."""
+"""A GPU service's container that ends while it is asked: no request is lost, however it ends."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 
 from lifecycle.local.invoke import free_port
 from tests.fake_engine import continuation
+from tests.functional.container.running import SLOW
 from tests.functional.tandem.pair import SECRET, TEXT, by_gpu, fake_engine
 from tests.models import tiny_tokenizer
 from tests.services import VOCABULARY, make_settings, running_app
@@ -23,8 +25,19 @@ CLIENTS = 20
 
 @contextmanager
 def slow_service(port: int) -> Iterator[subprocess.Popen[bytes]]:
-    command = [sys.executable, "-m", "tests.functional.tandem.slow_service", str(port), SECRET]
-    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+    variables = {
+        **os.environ,
+        "MODELS_BUCKET": "models",
+        "MODEL_NAME": "tiny",
+        "AUTH_MODE": "iam",
+        "TANDEM_KEY": SECRET,
+        "HOST": "127.0.0.1",
+        "PORT": str(port),
+        "DRAIN_SECONDS": "2",
+        "SECONDS_PER_STEP": "0.02",
+    }
+    # Nobody reads its log, which is long.
+    with subprocess.Popen([sys.executable, "-m", SLOW], env=variables, stdout=subprocess.DEVNULL) as process:
         try:
             wait_until_ready(f"http://127.0.0.1:{port}/readyz")
             yield process
@@ -67,7 +80,7 @@ def test_whatever_becomes_of_the_service_every_request_is_answered_and_streams_e
                 begun = next(stream)
                 first.terminate()
                 assert begun + "".join(stream) == tiny_tokenizer(VOCABULARY).decode(continuation([65], 25, VOCABULARY))
-                first.wait()
+                assert first.wait() == 0
                 assert not answered_by_gpu(client)
 
                 # Another one takes its place, and is killed.

@@ -1,4 +1,4 @@
-"""The tandem as it is deployed, in processes of their own with the real model: a function and a GPU service."""
+"""The tandem as it is deployed, in processes of their own with the real model: a function and a container."""
 
 import json
 from collections.abc import Iterator
@@ -19,9 +19,10 @@ from lifecycle.local.cloud import LOCAL_KEY, TABLE, embedded_cloud
 from lifecycle.local.invoke import STREAMING, emulated_function, invoke
 from lifecycle.local.models import publish_source
 from tests.exchanges import events_of
+from tests.functional.container.running import running_container
 from tests.functional.tandem.pair import SECRET, by_gpu
 from tests.runtimes import split, url_event
-from tests.serving import server, wait_until
+from tests.serving import wait_until
 
 PATH = "/v1/completions"
 BODY = {"prompt": "Once upon a time", "max_tokens": 12, "seed": 7}
@@ -46,12 +47,14 @@ class Tandem:
 def tandem() -> Iterator[Tandem]:
     with embedded_cloud() as cloud:
         model = publish_source("demo", cloud.store, Console(quiet=True))
-        with server(cloud, model, TANDEM_KEY=SECRET) as service:
-            environment = {**cloud.environment(model), "GPU_URL": service, "TANDEM_KEY": SECRET}
-            with emulated_function(environment, STREAMING) as front:
-                tandem = Tandem(front, service, boto3.client("dynamodb"))
-                wait_until(lambda: by_gpu(through_front(tandem)[0]))
-                yield tandem
+        both = {**cloud.environment(model), "AUTH_MODE": "api-key", "TANDEM_KEY": SECRET}
+        with (
+            running_container("handler.container", **both) as service,
+            emulated_function({**both, "GPU_URL": service.address}, STREAMING) as front,
+        ):
+            tandem = Tandem(front, service.address, boto3.client("dynamodb"))
+            wait_until(lambda: by_gpu(through_front(tandem)[0]))
+            yield tandem
 
 
 def through_front(tandem: Tandem, key: str = LOCAL_KEY, **fields: Any) -> tuple[dict[str, str], str]:
