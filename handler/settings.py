@@ -10,7 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 AuthMode = Literal["api-key", "jwt", "iam", "none"]
 _NAME = "[a-z0-9][a-z0-9._-]{0,63}"  # as the registry has it
 
-EngineName = Literal["auto", "native", "reference"]
+EngineName = Literal["auto", "native", "reference", "transformers"]
+DeviceName = Literal["auto", "cpu", "cuda"]
 
 _AUDIENCES = r"^([^,\s]+(,[^,\s]+)*)?$"
 
@@ -70,8 +71,12 @@ class Settings(BaseModel):
     )
     engine: EngineName = Field(
         "auto",
-        description="What runs the model: `native` the kernels in C++, on packed weights; `reference` plain torch; "
-        "`auto` the first where it can, else the second.",
+        description="What runs the model: `native` the kernels in C++, on packed weights; `reference` a GPT-2 in plain "
+        "torch; `transformers` any causal model; `auto` the first of them that can.",
+    )
+    device: DeviceName = Field(
+        "auto",
+        description="What the `transformers` engine runs on: `cpu`, `cuda`, or `auto`, a GPU where torch sees one.",
     )
     auth_mode: AuthMode = Field("api-key", description="Who checks credentials: see Authorization in the README.")
     keys_table: str = Field("", description="The DynamoDB table of API keys, needed by AUTH_MODE=api-key.")

@@ -112,13 +112,20 @@ def unpacked_weights(config: ModelConfig, tensors: dict[str, Tensor], layout: st
     }
 
 
-ENGINES = ["reference", *(pytest.param(layout, marks=pytest.mark.native) for layout in LAYOUT_BITS)]
+ENGINES = ["reference", "transformers", *(pytest.param(layout, marks=pytest.mark.native) for layout in LAYOUT_BITS)]
 
 
 def step_engine(kind: str, config: dict[str, Any], *, slots: int = 4) -> StepEngine:
-    """An engine with random weights, one of `ENGINES`: the reference, or the native one on a packed layout."""
+    """An engine with random weights, one of `ENGINES`: in torch, or the native one on a packed layout."""
+    parsed = ModelConfig.from_json(config)
     if kind == "reference":
         return random_engine(config, slots=slots)
-    parsed = ModelConfig.from_json(config)
+    if kind == "transformers":
+        # Imported here because most tests need no transformers, and it takes seconds.
+        from handler.inference.causal import causal_engine
+
+        tensors, _ = read_tensors(memoryview(random_checkpoint(parsed)))
+        per_sequence = parsed.layers * 2 * parsed.context_length * parsed.width * 4
+        return causal_engine(config, tensors, device="cpu", kv_cache_bytes=slots * per_sequence, threads=1)
     most = parsed.layers * 2 * parsed.context_length * parsed.heads * (parsed.head_size + 16) * 2  # a slot, and more
     return NativeEngine(parsed, packed_tensors(parsed, kind), kind, kv_cache_bytes=slots * most, threads=2)

@@ -29,6 +29,7 @@ def test_defaults(environment: pytest.MonkeyPatch) -> None:
         "refresh_seconds": 60,
         "memory_mb": 0,
         "engine": "auto",
+        "device": "auto",
         "auth_mode": "api-key",
         "keys_table": "keys",
         "jwt_issuer": "",
