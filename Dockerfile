@@ -1,4 +1,5 @@
-# The image of the Lambda functions: the interpreter, the packages of requirements/image.txt, handler/ and CPU torch.
+# The image of the Lambda functions: the interpreter, the packages of requirements/image.txt, handler/, CPU torch and
+# transformers.
 # Models are not in it; they are read from S3. Build it with `sam build`, or with any engine: `docker build .`
 
 # One base for both stages, so that what was compiled in the first runs in the second.
@@ -19,18 +20,26 @@ RUN cd /opt/venv/lib/python3*/site-packages \
         ! -name s3 ! -name dynamodb ! -name sts ! -name sqs ! -name events -exec rm -rf {} + \
     && find . -type d \( -name tests -o -name include \) -prune -exec rm -rf {} + \
     && find . -type f \( -name '*.pyi' -o -name '*.a' -o -name '*.h' \) -delete
-# torch has a folder of its own: only the engine in torch reads it, and a plain start never does. Apart from the lock,
-# because the package index's own build brings gigabytes of CUDA; without its dependencies, because those that are not
-# in the lock (sympy, networkx, jinja2) serve its compiler alone.
+# torch has a folder of its own, with transformers: only the engines in torch read it, and a plain start never does.
+# Apart from the lock, because the package index's own build brings gigabytes of CUDA; without its dependencies, because
+# those that are not in the locks (networkx) serve its compiler alone.
 RUN pip --python /opt/venv/bin/python install --no-cache-dir --no-compile --no-deps --retries 1 --target /opt/torch \
         "torch==2.13.0+cpu" --extra-index-url https://download.pytorch.org/whl/cpu
-# Its compiler, its tests and its C++ side go.
+COPY requirements/transformers.txt /tmp/transformers.txt
+RUN pip --python /opt/venv/bin/python install --no-cache-dir --no-compile --no-deps --require-hashes --upgrade \
+        --target /opt/torch -r /tmp/transformers.txt
+# torch's tests and its C++ side go. Of transformers, what is not a model that reads text: pictures, sounds and tokenizers,
+# the programs its models were converted by and generated from (it looks into every file there is, at each import); and
+# the packages of its command line. What is known of each package stays: transformers asks for their versions.
 RUN cd /opt/torch && echo /opt/torch >"$(echo /opt/venv/lib/python3*/site-packages)/torch.pth" \
     && find torch/bin -type f ! -name torch_shm_manager -delete \
-    && rm -rf bin *.dist-info torch/include torch/share torch/test torch/_inductor torch/_dynamo functorch \
+    && rm -rf bin share isympy.py __pycache__ torch/include torch/share torch/test functorch \
         torch/lib/*_test.so torch/lib/libaoti_custom_ops.so torch/lib/libbackend_with_compiler.so \
+        markdown_it mdurl pygments rich shellingham typer \
+    && find transformers/models -mindepth 2 -type f ! -path '*/auto/*' -regextype posix-extended \
+        -regex '.*/(convert|modular|processing|(image|video)_processing|feature_extraction|tokenization)_[^/]*' -delete \
     && find . -type d \( -name tests -o -name include \) -prune -exec rm -rf {} + \
-    && find . -type f \( -name '*.pyi' -o -name '*.a' -o -name '*.h' \) -delete \
+    && find . -type f \( -name '*.pyi' -o -name '*.a' -o -name '*.h' -o -path '*.dist-info/RECORD' \) -delete \
     && strip --strip-unneeded torch/lib/libtorch_cpu.so torch/lib/libtorch_python.so
 COPY handler/inference/native /tmp/native
 RUN make --silent --jobs --directory /tmp/native OUT=/tmp && strip --strip-unneeded /tmp/libnative.so

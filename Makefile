@@ -108,10 +108,14 @@ RESOLVE = uv pip compile --universal --python-version 3.11 --generate-hashes --n
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 LOCK = $(RESOLVE) --overrides requirements/overrides.txt
 
+# Without what the image has anyway; the hub's client is deleted from there, and is part of transformers.
+BESIDE_IMAGE = $$(sed -n '/^huggingface-hub==/d; s/^\([a-z0-9.-]*\)==.*/--no-emit-package \1/p' requirements/image.txt)
+
 lock: ## resolve the dependencies anew (needs uv)
 	@$(LOCK) pyproject.toml --group lifecycle --group check --output-file requirements/dev.txt
 	@$(LOCK) pyproject.toml --constraints requirements/dev.txt --output-file requirements/image.txt
-	@$(LOCK) pyproject.toml --group gpu --constraints requirements/dev.txt --output-file requirements/gpu.txt
+	@$(LOCK) --group transformers --constraints requirements/dev.txt $(BESIDE_IMAGE) --output-file requirements/transformers.txt
+	@$(LOCK) pyproject.toml --group transformers --constraints requirements/dev.txt --output-file requirements/gpu.txt
 	@$(RESOLVE) --group cuda --constraints requirements/gpu.txt --output-file requirements/cuda.txt
 	@$(LOCK) pyproject.toml --group lifecycle --constraints requirements/dev.txt --output-file requirements/lifecycle.txt
 	@for group in sam checkov lm-eval; do $(LOCK) --group $$group --output-file requirements/$$group.txt; done

@@ -8,8 +8,10 @@ an embedded S3. Subjects, each asked for 128 tokens behind prompts of 16, greedy
 - `bulk`: a range of a bulk run, of 48 lines.
 - `engine`: batch 8 of `bench/engine.py`, tokens in and tokens out; no sampling, no text, no S3.
 
-Figures: `prompts` a second, and `step`, the milliseconds a token of all takes. The queue is to take at most 1.3 times
-as long a step as the engine does, though it decodes ten and not eight.
+Figures: `prompts` a second; `share`, the milliseconds of the whole that fall on each token; and `step`, of the queue
+and the engine, the milliseconds by which each token more prolongs the whole, from 16 to 128. The queue is to take at
+most 1.3 times as long a step as the engine does, though it decodes ten and not eight. What comes once an event, such as
+S3, whose stand-in computes on the same processors, is in its `share` and not in its `step`.
 """
 
 import json
@@ -37,6 +39,7 @@ from lifecycle.machine import describe_machine
 from lifecycle.promoting import LIVE, promote
 from lifecycle.publishing import publish
 
+FEW: Final = 16  # tokens, from which on a step is measured
 TOGETHER: Final = 10  # the queue's batch size in template.yaml
 LINES: Final = 48
 ALONE: Final = 4  # prompts that are asked for one at a time
@@ -88,21 +91,26 @@ def measure(engine: Subject, send: Send, report: Report, rounds: int, console: C
     for number in range(rounds + 1):  # the first round warms up
         console.print(f"round {number} of {rounds}")
         kept = report if number else Report()
-        answer = engine.generate(prompts(random, ENGINE_BATCH, PROMPT), NEW)
-        add(kept, "engine", {}, ENGINE_BATCH, answer.seconds)
+        few, many = (engine.generate(prompts(random, ENGINE_BATCH, PROMPT), new).seconds for new in (FEW, NEW))
+        add(kept, "engine", {}, ENGINE_BATCH, many)
+        add_step(kept, "engine", {}, few, many)
         for how in SAMPLING:
             for subject, count, work in (
                 ("one at a time", ALONE, one_at_a_time),
                 ("queue", TOGETHER, queue),
                 ("bulk", LINES, bulk),
             ):
-                bodies = [body(tokens, how, seed) for seed, tokens in enumerate(prompts(random, count, PROMPT))]
-                add(kept, subject, {"sampling": how}, count, work(send, bodies, f"{number}-{how}"))
+                add(kept, subject, {"sampling": how}, count, work(send, bodies(random, count, how), f"{number}-{how}"))
+            few, many = (queue(send, bodies(random, TOGETHER, how, new), f"{number}-{how}-{new}") for new in (FEW, NEW))
+            add_step(kept, "queue", {"sampling": how}, few, many)
 
 
-def body(tokens: list[int], how: str, seed: int) -> dict[str, Any]:
-    """A request."""
-    return {"prompt": tokens, "max_tokens": NEW, "seed": seed, **SAMPLING[how]}
+def bodies(random: np.random.Generator, count: int, how: str, new: int = NEW) -> list[dict[str, Any]]:
+    """Requests for so many new tokens each."""
+    return [
+        {"prompt": tokens, "max_tokens": new, "seed": seed, **SAMPLING[how]}
+        for seed, tokens in enumerate(prompts(random, count, PROMPT))
+    ]
 
 
 def one_at_a_time(send: Send, bodies: list[dict[str, Any]], _name: str) -> float:
@@ -151,22 +159,29 @@ def bulk(send: Send, bodies: list[dict[str, Any]], name: str) -> float:
 
 
 def add(report: Report, subject: str, how: Setting, count: int, seconds: float) -> None:
-    """Add a round's figures; a step of one at a time is one prompt's."""
+    """Add a round's figures of the whole; a token of one at a time is one prompt's."""
     setting = {**how, "prompt": PROMPT, "new": NEW}
     report.add("prompts", subject, setting, "prompts/s", count / seconds)
     together = {"one at a time": 1, "bulk": LINES_TOGETHER}.get(subject, count)
-    report.add("step", subject, setting, "ms", 1000 * seconds / NEW / (count / together))
+    report.add("share", subject, setting, "ms", 1000 * seconds / NEW / (count / together))
+
+
+def add_step(report: Report, subject: str, how: Setting, few: float, many: float) -> None:
+    """Add how long each token behind the first few takes, of the seconds that few and many take."""
+    report.add("step", subject, {**how, "prompt": PROMPT, "new": NEW}, "ms", 1000 * (many - few) / (NEW - FEW))
 
 
 def show(report: Report, screen: Console) -> None:
     """Print a table a figure, and whether the queue's step is within its bound."""
     base = {"prompt": PROMPT, "new": NEW}
-    step = report.median("step", "engine", base)
     for figure, setting, unit in report.settings():
         told = ", ".join(f"{name} {value}" for name, value in setting.items())
-        alone = report.median("prompts", "one at a time", setting) if figure == "prompts" else None
-        references = {"x one at a time": alone} if figure == "prompts" else {"x engine": step}
+        if figure == "prompts":
+            references = {"x one at a time": report.median(figure, "one at a time", setting)}
+        else:
+            references = {"x engine": report.median(figure, "engine", base)}
         screen.print(report.table(figure, setting, f"{figure}, {unit} ({told})", references))
+    step = report.median("step", "engine", base)
     for how in SAMPLING:
         taken = report.median("step", "queue", {"sampling": how, **base})
         if taken is not None and step is not None:

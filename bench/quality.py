@@ -43,11 +43,11 @@ def main(
     tokens = sum(len(window) - 1 for window in windows)
     report, setting = Report(), {"text": text.stem, "tokens": tokens}
     (CACHE / "demo").mkdir(parents=True, exist_ok=True)
-    reference = engine(config, DEMO / WEIGHTS)
+    reference = engine(DEMO / WEIGHTS)
     for bits in sorted(LAYOUT_BITS.values(), reverse=True):
         packed = CACHE / "demo" / f"int{bits}.safetensors"
         write_tensors(packed, pack(config, map_tensors(DEMO / WEIGHTS)[0], layout_of(bits)), layout_of(bits))
-        before, after = compare(reference, engine(config, packed), windows, lambda _tokens: None).perplexities
+        before, after = compare(reference, engine(packed), windows, lambda _tokens: None).perplexities
         if bits == 8:
             report.add("perplexity", "reference", setting, "per token", before)
         report.add("perplexity", f"native-int{bits}", setting, "per token", after)
@@ -78,9 +78,10 @@ def main(
     Console().print(report.table("perplexity", setting, f"perplexity per token on {text.name}", {"x 32 bits": middle}))
 
 
-def engine(config: ModelConfig, weights: Path) -> StepEngine:
-    """The engine that serves such weights."""
-    return build_engine(config, map_file(weights), engine="auto", kv_cache_bytes=_KV_CACHE_BYTES, threads=0)
+def engine(weights: Path) -> StepEngine:
+    """The engine that serves such weights of the demo model."""
+    document = read_json(DEMO / CONFIG)
+    return build_engine(document, map_file(weights), engine="auto", kv_cache_bytes=_KV_CACHE_BYTES, threads=0)
 
 
 if __name__ == "__main__":

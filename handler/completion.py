@@ -16,7 +16,7 @@ class TextRequest:
     """What a client asks for.
 
     Attributes:
-        prompts: each a text or token ids; an empty one means the end-of-text token, which starts a new text.
+        prompts: each a text or token ids; an empty one means the token that a text begins with.
         n: choices per prompt.
         best_of: how many to generate for each prompt, to return the `n` most probable ones; None for `n`.
         max_tokens: tokens to generate for each choice.

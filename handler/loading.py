@@ -216,7 +216,12 @@ def load_service(
     """Put the engine that the settings name behind the model that is being fetched."""
     model = fetching.model()
     tokenizer, backend = build_backend(
-        model.files, engine=settings.engine, kv_cache_mb=settings.kv_cache_mb, threads=settings.threads
+        model.files,
+        engine=settings.engine,
+        kv_cache_mb=settings.kv_cache_mb,
+        threads=settings.threads,
+        device=settings.device,
+        context_limit=settings.max_prompt_tokens + settings.max_tokens,
     )
     cold_start.reached("ready")
     fetching.keep(model)

@@ -11,6 +11,8 @@ from handler.settings import Settings
 # What a process takes beside its models: 100 MB (`make bench-sizes`), and room for requests that are under way.
 PROCESS_BYTES: Final = 300_000_000
 
+_WIDENED: Final = ("F16", "BF16")
+
 
 @dataclass(frozen=True, slots=True)
 class Memory:
@@ -38,5 +40,10 @@ class Memory:
 
     def fits(self, models: Iterable[Manifest]) -> bool:
         """Whether these models fit into it together: their files, which are used where they lie, and their caches."""
-        need = sum(sum(file.size for file in model.files) + self.kv_cache for model in models)
-        return PROCESS_BYTES + need <= self.total
+        return PROCESS_BYTES + sum(_bytes_of(model) + self.kv_cache for model in models) <= self.total
+
+
+def _bytes_of(model: Manifest) -> int:
+    """What a model takes while it is loaded: weights of 16 bits are widened to 32, beside the file."""
+    size = sum(file.size for file in model.files)
+    return 3 * size if model.dtype in _WIDENED else size

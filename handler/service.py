@@ -78,26 +78,41 @@ class TextService:
         return f"{self.model.version}-{self._backend.name}"
 
     @property
-    def end_of_text(self) -> int:
-        """The token that ends a text, and begins the next."""
-        return self._tokenizer.end_of_text
+    def begin_of_text(self) -> int:
+        """The token that a text begins with: GPT-2's ends the text before, too."""
+        return self._tokenizer.begin_of_text
 
-    def encode(self, prompt: str | Sequence[int]) -> tuple[int, ...]:
-        """A prompt's token ids; an empty prompt is the end-of-text token.
+    def encode(self, prompt: str | Sequence[int], param: str = "prompt") -> tuple[int, ...]:
+        """A prompt's token ids; an empty prompt is the token that a text begins with.
+
+        A prompt that is a text begins with it in any case where the model was trained so, as its tokenizer tells; there
+        it may be written out as well.
 
         Raises:
             InvalidRequestError: it is no valid Unicode, or one of its ids is no token.
         """
-        return self.encode_text(prompt, "prompt") or (self.end_of_text,)
+        return self._begun(prompt, param)[0]
 
-    def encode_text(self, text: str | Sequence[int], param: str) -> tuple[int, ...]:
-        """The token ids of a text, or of ids themselves, checked; `param` is the request's field they come from.
+    def _begun(self, prompt: str | Sequence[int], param: str = "prompt") -> tuple[tuple[int, ...], int]:
+        """What `encode` says, and how many of the tokens, at the front, are none of what was given."""
+        tokens, begin = self.encode_text(prompt, param), self.begin_of_text
+        if isinstance(prompt, str) and self._tokenizer.adds_begin and tokens[:1] != (begin,):
+            return (begin, *tokens), 1
+        return tokens or (begin,), 0
+
+    def encode_text(self, text: str | Sequence[int], param: str, *, continues: bool = False) -> tuple[int, ...]:
+        """The token ids of a text alone, or of ids themselves, checked.
+
+        Args:
+            text: either of them.
+            param: the request's field they come from.
+            continues: whether the text goes on from another.
 
         Raises:
             InvalidRequestError: it is no valid Unicode, or one of its ids is no token.
         """
         if isinstance(text, str):
-            return tuple(self._tokenizer.encode(text, param))
+            return tuple(self._tokenizer.encode(text, param, continues=continues))
         check_tokens(text, self._backend.vocabulary_size, param)
         return tuple(text)
 
@@ -116,7 +131,8 @@ class TextService:
             InvalidRequestError: the model's template refuses the conversation.
         """
         template = self._chat_template
-        return template.prompt(messages, self._tokenizer.decode([self.end_of_text])), template.stops
+        begin, end = (self._tokenizer.decode([id_]) for id_ in (self.begin_of_text, self._tokenizer.end_of_text))
+        return template.prompt(messages, begin=begin, end=end), template.stops
 
     def room_after(self, prompt: str, param: str) -> int:
         """How many tokens fit behind a prompt, within the limits; `param` is the field it comes from.
@@ -124,7 +140,7 @@ class TextService:
         Raises:
             ContextLengthExceededError: not one.
         """
-        count, context = len(self.encode_text(prompt, param)), self._backend.context_length
+        count, context = len(self.encode(prompt, param)), self._backend.context_length
         if count >= context:
             raise ContextLengthExceededError(
                 f"`{param}` and an answer must fit {context} tokens, this model's context; given: {count} tokens, "
@@ -155,12 +171,18 @@ class TextService:
         Raises:
             ServiceError: whatever `stream` and its iteration raise.
         """
+        # Only a stop string has to be looked for while tokens come.
+        piecewise = bool(request.stop)
         if request.best_of is None:
-            return collect(self.stream(request))
-        return best(collect(self.stream(asking_for_candidates(request))), request)
+            return collect(self.stream(request, piecewise=piecewise))
+        return best(collect(self.stream(asking_for_candidates(request), piecewise=piecewise)), request)
 
-    def stream(self, request: TextRequest) -> TextStream:
-        """Begin to generate `n` choices for every prompt; the pieces of all of them come as they are made.
+    def stream(self, request: TextRequest, *, piecewise: bool = True) -> TextStream:
+        """Begin to generate `n` choices for every prompt.
+
+        Args:
+            request: what is asked for.
+            piecewise: whether the pieces come as they are made, rather than a choice's at once behind its first token.
 
         Raises:
             InvalidRequestError: a field is out of its bounds.
@@ -169,7 +191,8 @@ class TextService:
         """
         check_numbers(request, self._limits)
         check_tokens(request.sampling.logit_bias, self._backend.vocabulary_size, "logit_bias")
-        prompts = tuple(self.encode(prompt) for prompt in request.prompts)
+        begun = [self._begun(prompt) for prompt in request.prompts]
+        prompts = tuple(prompt for prompt, _ in begun)
         check_lengths(prompts, request.max_tokens, self._limits, self._backend.context_length)
         request.cancellation.check()
         count = sum(map(len, prompts))
@@ -186,15 +209,16 @@ class TextService:
                 ),
                 n=request.n,
                 max_tokens=request.max_tokens,
-                stop_tokens=frozenset({self._tokenizer.end_of_text}),
+                stop_tokens=self._tokenizer.ends,
                 logprobs=request.logprobs,
                 prompt_logprobs=request.echo and request.logprobs is not None,
                 deadline=request.deadline,
+                piecewise=piecewise,
             )
         )
         drafts = [
-            Draft(p * request.n + sample, self._tokenizer, request, prompt)
-            for p, prompt in enumerate(prompts)
+            Draft(p * request.n + sample, self._tokenizer, request, prompt, added)
+            for p, (prompt, added) in enumerate(begun)
             for sample in range(request.n)
         ]
         return TextStream(

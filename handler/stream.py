@@ -33,12 +33,24 @@ class Draft:
         reason: why the choice is finished; None before it is.
     """
 
-    def __init__(self, index: int, tokenizer: Tokenizer, request: TextRequest, prompt: Sequence[int]) -> None:
+    def __init__(
+        self, index: int, tokenizer: Tokenizer, request: TextRequest, prompt: Sequence[int], added: int = 0
+    ) -> None:
+        """Begin with no token.
+
+        Args:
+            index: which choice.
+            tokenizer: the model's.
+            request: what is asked for.
+            prompt: the tokens that the model reads.
+            added: how many of them, at the front, are none of what was given, and have no text.
+        """
         self._index = index
         self._tokenizer = tokenizer
         self._request = request
         self._prompt = prompt
-        self._output = TextAssembler(tokenizer, request.stop)
+        self._added = added
+        self._output = TextAssembler(tokenizer, request.stop, begins=tuple(prompt) == (tokenizer.begin_of_text,))
         self._tokens: list[int] = []
         self._logprobs: list[TokenLogprobs | None] = []
         self._given = 0  # tokens that were given out
@@ -86,13 +98,14 @@ class Draft:
     def _with_prompt(self, piece: Piece) -> Piece:
         """The first piece of a choice that begins with its prompt."""
         self._echo = False
-        prompt = TextAssembler(self._tokenizer)
-        text = "".join(prompt.push(token) for token in self._prompt) + prompt.finish()
+        prompt = TextAssembler(self._tokenizer, begins=True)
+        text = "".join(prompt.push(token) for token in self._prompt[self._added :]) + prompt.finish()
         self._shift = len(text)
         tokens = piece.tokens
         if tokens is not None:
             shifted = [replace(token, offset=token.offset + len(text)) for token in tokens]
-            tokens = self._scored(self._prompt, self.prompt_logprobs, prompt.offsets, "prompt") + shifted
+            offsets = [0] * self._added + prompt.offsets
+            tokens = self._scored(self._prompt, self.prompt_logprobs, offsets, "prompt") + shifted
         return replace(piece, text=text + piece.text, tokens=tokens)
 
     def _scored(

@@ -1,7 +1,7 @@
 """What a bulk run takes: ranges, invocations, minutes and dollars, by the limits that the code holds itself to.
 
-Prices are AWS's list prices of us-east-1. What an environment writes in a second is an assumption, and the largest one:
-`make bench-bulk` measures it.
+Prices are AWS's list prices of us-east-1, as `lifecycle plan` has them. What an environment writes in a second is an
+assumption, and the largest one: `make bench-bulk` measures it.
 """
 
 from dataclasses import dataclass
@@ -10,12 +10,7 @@ from typing import Final
 
 from handler.work.answering import PART_LINES, WRITE_SECONDS
 from handler.work.bulk.limits import range_bytes
-
-LAMBDA_GB_SECOND: Final = 0.0000166667
-LAMBDA_REQUEST: Final = 0.20 / 1e6
-TRANSITION: Final = 0.025 / 1e3
-S3_PUT: Final = 0.005 / 1e3
-S3_GET: Final = 0.0004 / 1e3
+from lifecycle.planning.prices import read_prices
 
 TIMEOUT_SECONDS: Final = 300  # the worker's, in template.yaml
 START_SECONDS: Final = 2.0  # a cold start; a warm one costs nothing
@@ -82,9 +77,11 @@ def estimate(job: Job) -> Estimate:
     range_seconds = seconds + turns * START_SECONDS
     transitions = ranges * (_TRANSITIONS + turns * _TRANSITIONS_OF_A_TURN)
     puts = ceil(job.lines / PART_LINES) + ranges * _PUTS
+    prices = read_prices()
+    gb_seconds = ranges * range_seconds * job.memory_mb / 1024
     dollars = {
-        "Lambda": ranges * (range_seconds * job.memory_mb / 1024 * LAMBDA_GB_SECOND + turns * LAMBDA_REQUEST),
-        "Step Functions": transitions * TRANSITION,
-        "S3": puts * S3_PUT + ranges * turns * _GETS * S3_GET,
+        "Lambda": gb_seconds * prices["lambda_gb_second"] + ranges * turns * prices["lambda_request"],
+        "Step Functions": transitions * prices["step_functions_transition"],
+        "S3": puts * prices["s3_put"] + ranges * turns * _GETS * prices["s3_get"],
     }
     return Estimate(ranges, range_seconds, turns, dollars)

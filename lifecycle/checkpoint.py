@@ -1,9 +1,9 @@
 """The checkpoint folder: the form a model has between being imported or trained and being published.
 
 It holds `config.json`, `tokenizer.json`, `generation_config.json`, `model.safetensors` with the tensor names of
-openai-community/gpt2, a chat template if the model has one, and `provenance.json`, which goes into the manifest.
-`evaluation.json`, if it is there, tells how good exactly these files are. Whatever else lies in the folder is not
-looked at.
+openai-community/gpt2 or, for another architecture, those of transformers, a chat template if the model has one, and
+`provenance.json`, which goes into the manifest. `evaluation.json`, if it is there, tells how good exactly these files
+are. Whatever else lies in the folder is not looked at.
 """
 
 import json
@@ -16,9 +16,10 @@ from typing import Any
 from handler.errors import CorruptModelError, InvalidRequestError, UnsupportedModelError
 from handler.inference.config import ModelConfig
 from handler.inference.packed import check_packed
-from handler.inference.tokenizer import Tokenizer
+from handler.inference.tokenizer import Tokenizer, ends_named_in
 from handler.inference.weights import Tensor
 from handler.registry.manifest import Architecture
+from lifecycle.causal import check_causal, is_gpt2
 from lifecycle.revision import code_version
 from lifecycle.weights import map_tensors
 
@@ -70,6 +71,11 @@ class Checkpoint:
     layout: str | None
     provenance: Provenance
 
+    @property
+    def is_gpt2(self) -> bool:
+        """Whether it is a GPT-2, which alone can be packed."""
+        return self.architecture.model_type == "gpt2"
+
 
 def read_checkpoint(folder: Path) -> Checkpoint:
     """Check a checkpoint folder from its configuration to its last tensor, and describe it.
@@ -82,16 +88,12 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     if not folder.is_dir():
         raise InvalidRequestError(f"{folder} is not a folder", param="folder")
     document = read_json(folder / CONFIG)
-    config = ModelConfig.from_json(document)
     tensors, layout = map_tensors(folder / WEIGHTS)
-    if layout is None:
-        dtype = check_tensors(tensors, config)
-    else:
-        check_packed(config, tensors, layout)
-        dtype = PACKED_DTYPE
-    tokens = read_tokenizer(folder / TOKENIZER).vocabulary_size
-    if tokens != config.vocabulary_size:
-        raise CorruptModelError(f"{folder}: {TOKENIZER} has {tokens} tokens, the model {config.vocabulary_size}")
+    architecture, dtype = (_check_gpt2 if is_gpt2(document) else check_causal)(document, tensors, layout)
+    tokens, rows = read_tokenizer(folder / TOKENIZER).vocabulary_size, architecture.vocabulary_size
+    # A GPT-2 is imported without the rows that only pad its embedding.
+    if tokens > rows or (tokens < rows and is_gpt2(document)):
+        raise CorruptModelError(f"{folder}: {TOKENIZER} has {tokens} tokens, the model {rows}")
     _check_special_tokens(folder / CONFIG, document, tokens)
     _check_special_tokens(folder / GENERATION, read_json(folder / GENERATION), tokens)
     files = [CONFIG, TOKENIZER, GENERATION, WEIGHTS]
@@ -100,19 +102,33 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     return Checkpoint(
         folder=folder,
         files=tuple(sorted(files)),
-        architecture=Architecture(
-            model_type="gpt2",
-            layers=config.layers,
-            heads=config.heads,
-            width=config.width,
-            context_length=config.context_length,
-            vocabulary_size=config.vocabulary_size,
-            parameters=sum(math.prod(shape) for shape in config.tensor_shapes().values()),
-        ),
+        architecture=architecture,
         dtype=dtype,
         layout=layout,
         provenance=read_provenance(folder / PROVENANCE),
     )
+
+
+def _check_gpt2(
+    document: Mapping[str, Any], tensors: Mapping[str, Tensor], layout: str | None
+) -> tuple[Architecture, str]:
+    """What these tensors make, and their dtype; raises what `check_tensors`, `check_packed` and `ModelConfig` raise."""
+    config = ModelConfig.from_json(document)
+    if layout is None:
+        dtype = check_tensors(tensors, config)
+    else:
+        check_packed(config, tensors, layout)
+        dtype = PACKED_DTYPE
+    architecture = Architecture(
+        model_type="gpt2",
+        layers=config.layers,
+        heads=config.heads,
+        width=config.width,
+        context_length=config.context_length,
+        vocabulary_size=config.vocabulary_size,
+        parameters=sum(math.prod(shape) for shape in config.tensor_shapes().values()),
+    )
+    return architecture, dtype
 
 
 def check_tensors(tensors: Mapping[str, Tensor], config: ModelConfig) -> str:
@@ -146,13 +162,14 @@ def check_tensors(tensors: Mapping[str, Tensor], config: ModelConfig) -> str:
 
 
 def read_tokenizer(path: Path) -> Tokenizer:
-    """Read a `tokenizer.json`.
+    """Read a `tokenizer.json`; the configuration beside it, where there is one, says what its texts end with.
 
     Raises:
         CorruptModelError: it is missing or damaged.
-        UnsupportedModelError: it is of another kind than GPT-2's.
+        UnsupportedModelError: it is not BPE over bytes, or nothing says what a text ends with.
     """
-    return Tokenizer(_read(path))
+    beside = (path.with_name(name) for name in (GENERATION, CONFIG))
+    return Tokenizer(read_file(path), ends_named_in(*(read_json(other) for other in beside if other.exists())))
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -162,7 +179,7 @@ def read_json(path: Path) -> dict[str, Any]:
         CorruptModelError: it is missing, is not JSON or holds something else.
     """
     try:
-        value = json.loads(_read(path))
+        value = json.loads(read_file(path))
     except (ValueError, RecursionError) as error:
         raise CorruptModelError(f"{path} is not JSON: {error}") from error
     if not isinstance(value, dict):
@@ -203,7 +220,12 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
 
 
-def _read(path: Path) -> bytes:
+def read_file(path: Path) -> bytes:
+    """Read a file of a checkpoint folder.
+
+    Raises:
+        CorruptModelError: it is missing.
+    """
     try:
         return path.read_bytes()
     except FileNotFoundError as error:

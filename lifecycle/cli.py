@@ -14,12 +14,13 @@ from lifecycle.commands.deploy import deploy
 from lifecycle.commands.destroy import destroy
 from lifecycle.commands.doctor import doctor
 from lifecycle.commands.evaluate import compare, evaluate
+from lifecycle.commands.plan import plan
 from lifecycle.commands.prepare import prepare
 from lifecycle.commands.train import train
 
 app = typer.Typer(
-    help="Prepare texts; import, train, evaluate, quantize, publish, promote and take back models; deploy stacks; "
-    "hand out API keys.",
+    help="Prepare texts; import, train, evaluate, quantize, publish, promote and take back models; plan and deploy "
+    "stacks; hand out API keys.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
@@ -36,6 +37,7 @@ app.command("list")(models.list_)
 app.command("history")(registry.history)
 app.command("card")(registry.card)
 app.command("gc")(registry.gc)
+app.command("plan")(plan)
 app.command("doctor")(doctor)
 app.command("deploy")(deploy)
 app.command("destroy")(destroy)

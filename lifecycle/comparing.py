@@ -92,7 +92,7 @@ def log_softmax(logits: FloatArray) -> FloatArray:
 
 
 def text_windows(tokenizer: Tokenizer, texts: Path, context: int, tokens: int) -> list[list[int]]:
-    """Up to `tokens` tokens of texts, evenly from all of their documents, in windows that start with end of text.
+    """Up to `tokens` tokens of texts, evenly from all of their documents, in windows that start as a text does.
 
     Args:
         tokenizer: the model's.
@@ -105,7 +105,7 @@ def text_windows(tokenizer: Tokenizer, texts: Path, context: int, tokens: int) -
     """
     room = context - 1
     windows = [
-        [tokenizer.end_of_text, *ids[start : start + room]]
+        [tokenizer.begin_of_text, *ids[start : start + room]]
         for book in read_texts(texts)
         for document in book.documents
         for ids in [tokenizer.encode(document)]
@@ -125,7 +125,7 @@ def own_windows(tokenizer: Tokenizer, engine: StepEngine, seed: int = 0) -> list
     it in expectation, by the divergence: a fair measure where no text of the model's own kind is at hand.
     """
     length = min(OWN_LENGTH, engine.context_length)
-    prompt = (tokenizer.end_of_text,)
+    prompt = (tokenizer.begin_of_text,)
     scheduler = Scheduler(engine)
     windows = [list(prompt) for _ in range(OWN_TEXTS)]
     request = GenerationRequest((prompt,), (SamplingParams(seed=seed),), n=OWN_TEXTS, max_tokens=length - 1)

@@ -12,6 +12,7 @@ from typing import Any
 from handler.errors import CorruptModelError, InvalidRequestError, UnsupportedModelError
 from handler.inference.config import ModelConfig
 from handler.inference.tokenizer import Tokenizer
+from lifecycle.causal import check_config, is_gpt2
 from lifecycle.checkpoint import (
     CHAT_TEMPLATE,
     CONFIG,
@@ -33,6 +34,7 @@ from lifecycle.naming import EMBEDDING, canonical_tensors, map_weights, without_
 from lifecycle.weights import write_tensors
 
 _TOKENIZER_CONFIG = "tokenizer_config.json"
+_MASKS = ("BOOL", "U8")
 
 
 def import_model(source: str, out: Path) -> Checkpoint:
@@ -75,26 +77,44 @@ def _provenance(folder: Path) -> Provenance:
 def _convert(folder: Path, out: Path, provenance: Provenance) -> Checkpoint:
     """Make the checkpoint folder from the files of a transformers checkpoint."""
     original = read_json(folder / CONFIG)
+    generation = read_json(folder / GENERATION) if (folder / GENERATION).exists() else {}
+    with complete_or_absent(out) as new:
+        (_convert_gpt2 if is_gpt2(original) else _convert_causal)(folder, original, generation, new)
+        if template := _chat_template(folder):
+            (new / CHAT_TEMPLATE).write_text(template, encoding="utf-8")
+        write_json(new / PROVENANCE, asdict(provenance))
+        checkpoint = read_checkpoint(new)
+    return replace(checkpoint, folder=out)
+
+
+def _convert_gpt2(folder: Path, original: Mapping[str, Any], generation: dict[str, Any], new: Path) -> None:
+    """Write configuration, tokenizer and weights in the form that the engines for GPT-2 read."""
     # Before n_positions there was n_ctx; where both are given, n_ctx may be a leftover.
     original = {"n_positions": original.get("n_ctx", 1024), **original}
     config = ModelConfig.from_json(original)
     tensors = canonical_tensors(map_weights(folder))
     dtype = check_tensors(tensors, config)
-    with complete_or_absent(out) as new:
-        _convert_tokenizer(folder, new / TOKENIZER)
-        tokenizer = read_tokenizer(new / TOKENIZER)
-        tensors[EMBEDDING] = without_padding(tensors[EMBEDDING], tokenizer.vocabulary_size)
-        specials = _special_tokens(original, tokenizer)
-        generation = read_json(folder / GENERATION) if (folder / GENERATION).exists() else {}
-        generation |= _special_tokens(specials | generation, tokenizer)
-        if template := _chat_template(folder):
-            (new / CHAT_TEMPLATE).write_text(template, encoding="utf-8")
-        write_json(new / CONFIG, _config_json(original, config, tokenizer.vocabulary_size, dtype) | specials)
-        write_json(new / GENERATION, generation)
-        write_json(new / PROVENANCE, asdict(provenance))
-        write_tensors(new / WEIGHTS, {name: tensors[name] for name in config.tensor_shapes()})
-        checkpoint = read_checkpoint(new)
-    return replace(checkpoint, folder=out)
+    _convert_tokenizer(folder, new / TOKENIZER)
+    tokenizer = read_tokenizer(new / TOKENIZER)
+    tensors[EMBEDDING] = without_padding(tensors[EMBEDDING], tokenizer.vocabulary_size)
+    specials = _special_tokens(original, tokenizer)
+    write_json(new / CONFIG, _config_json(original, config, tokenizer.vocabulary_size, dtype) | specials)
+    write_json(new / GENERATION, generation | _special_tokens(specials | generation, tokenizer))
+    write_tensors(new / WEIGHTS, {name: tensors[name] for name in config.tensor_shapes()})
+
+
+def _convert_causal(folder: Path, original: Mapping[str, Any], generation: dict[str, Any], new: Path) -> None:
+    """Write the files of another architecture as they are, the shards of the weights as one."""
+    check_config(original)
+    if not (folder / TOKENIZER).exists():
+        raise CorruptModelError(f"{folder} has no {TOKENIZER}: save its fast tokenizer there with transformers")
+    shutil.copyfile(folder / TOKENIZER, new / TOKENIZER)
+    specials = {key: original[key] for key in ("bos_token_id", "eos_token_id") if original.get(key) is not None}
+    write_json(new / CONFIG, original)
+    write_json(new / GENERATION, specials | generation)
+    # What is no floating-point number is no weight, but a mask that some checkpoints keep.
+    weights = {name: tensor for name, tensor in map_weights(folder).items() if tensor.dtype not in _MASKS}
+    write_tensors(new / WEIGHTS, dict(sorted(weights.items())))
 
 
 def _convert_tokenizer(folder: Path, new: Path) -> None:

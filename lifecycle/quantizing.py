@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
-from handler.errors import InvalidRequestError
+from handler.errors import InvalidRequestError, UnsupportedModelError
 from handler.inference.build import build_engine
 from handler.inference.config import ModelConfig
 from handler.inference.packed import LAYOUT_BITS, bits_of
@@ -61,6 +61,10 @@ def quantize(
         UnsupportedModelError: something about the model is not implemented.
     """
     source = read_checkpoint(folder)
+    if not source.is_gpt2:
+        raise UnsupportedModelError(
+            f"{folder}: only a GPT-2 can be quantized, given the architecture {source.architecture.model_type!r}"
+        )
     if source.layout is not None:
         raise InvalidRequestError(f"{folder}: its weights are packed already, as {source.layout}", param="folder")
     check_free(out)
@@ -97,7 +101,13 @@ def measure(
 ) -> QuantizationFigures:
     """Hold packed weights, on the engine that will serve them, against the source's in 32 bits."""
     first, second = (
-        build_engine(config, map_file(folder / WEIGHTS), engine="auto", kv_cache_bytes=_KV_CACHE_BYTES, threads=0)
+        build_engine(
+            read_json(folder / CONFIG),
+            map_file(folder / WEIGHTS),
+            engine="auto",
+            kv_cache_bytes=_KV_CACHE_BYTES,
+            threads=0,
+        )
         for folder in (source.folder, packed)
     )
     tokenizer = read_tokenizer(source.folder / "tokenizer.json")

@@ -1,7 +1,7 @@
 """Small real models for tests: tokenizers trained on the spot and checkpoints with random weights."""
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -12,10 +12,12 @@ from handler.inference.config import ModelConfig
 from handler.inference.native import NativeEngine
 from handler.inference.packed import LAYOUT_BITS, unpack
 from handler.inference.protocol import StepEngine
-from handler.inference.reference import ReferenceEngine
 from handler.inference.tokenizer import END_OF_TEXT, Tokenizer
 from handler.inference.weights import Tensor, read_tensors
 from lifecycle.packing import pack
+
+if TYPE_CHECKING:
+    from handler.inference.reference import ReferenceEngine
 
 TEXT = ["She said that the sea was the sea, and he heard her say so. “Well — naïve café!” said he; 日本語 🙂 там."]
 
@@ -87,8 +89,10 @@ def random_checkpoint(config: ModelConfig, seed: int = 0, scale: float = 0.1) ->
     return b"".join([len(text).to_bytes(8, "little"), text, *parts])
 
 
-def random_engine(config: dict[str, Any], *, slots: int = 4, seed: int = 0) -> ReferenceEngine:
+def random_engine(config: dict[str, Any], *, slots: int = 4, seed: int = 0) -> "ReferenceEngine":
     """The reference engine with random weights and room for some sequences, on one thread."""
+    from handler.inference.reference import ReferenceEngine  # torch takes seconds, and most tests do without it
+
     parsed = ModelConfig.from_json(config)
     tensors, _ = read_tensors(memoryview(random_checkpoint(parsed, seed)))
     per_sequence = parsed.layers * 2 * parsed.context_length * parsed.width * 4
@@ -108,13 +112,20 @@ def unpacked_weights(config: ModelConfig, tensors: dict[str, Tensor], layout: st
     }
 
 
-ENGINES = ["reference", *(pytest.param(layout, marks=pytest.mark.native) for layout in LAYOUT_BITS)]
+ENGINES = ["reference", "transformers", *(pytest.param(layout, marks=pytest.mark.native) for layout in LAYOUT_BITS)]
 
 
 def step_engine(kind: str, config: dict[str, Any], *, slots: int = 4) -> StepEngine:
-    """An engine with random weights, one of `ENGINES`: the reference, or the native one on a packed layout."""
+    """An engine with random weights, one of `ENGINES`: in torch, or the native one on a packed layout."""
+    parsed = ModelConfig.from_json(config)
     if kind == "reference":
         return random_engine(config, slots=slots)
-    parsed = ModelConfig.from_json(config)
+    if kind == "transformers":
+        # Imported here because most tests need no transformers, and it takes seconds.
+        from handler.inference.causal import causal_engine
+
+        tensors, _ = read_tensors(memoryview(random_checkpoint(parsed)))
+        per_sequence = parsed.layers * 2 * parsed.context_length * parsed.width * 4
+        return causal_engine(config, tensors, device="cpu", kv_cache_bytes=slots * per_sequence, threads=1)
     most = parsed.layers * 2 * parsed.context_length * parsed.heads * (parsed.head_size + 16) * 2  # a slot, and more
     return NativeEngine(parsed, packed_tensors(parsed, kind), kind, kv_cache_bytes=slots * most, threads=2)

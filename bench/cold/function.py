@@ -1,15 +1,22 @@
-"""Cold starts of the function: a fresh process under the real emulator and runtime client, asked for one token."""
+"""Cold starts of the function: a fresh process under the real emulator and runtime client, asked for one token.
+
+Its packages are those of the image, in an environment of their own: what else is installed here for development would
+be looked through, and some of it imported.
+"""
 
 import json
+import shutil
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import IO, Final
 
+from bench.engine import CACHE, ROOT
+from bench.environments import python_of
 from handler.stages import boot_time, process_start
 from lifecycle.local.invoke import PATH, emulator, free_port, invoke, wait_for
 
@@ -19,6 +26,9 @@ EVENT: Final = json.dumps({"prompt": "Once upon a time", "max_tokens": 1, "tempe
 IMAGE: Final = {"PYTHONUNBUFFERED": "1", "PYDANTIC_DISABLE_PLUGINS": "true", "OPENBLAS_NUM_THREADS": "1"}
 
 PATIENCE_SECONDS: Final = 20.0
+
+# What FastAPI would import if it were there, and the Dockerfile takes away.
+_NOT_IN_THE_IMAGE: Final = "lib/python3*/site-packages/pydantic/v1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +67,19 @@ def environment(model: str, port: int, **more: str) -> dict[str, str]:
     }
 
 
+@lru_cache(maxsize=1)
+def image_python() -> Path:
+    """The Python of an environment that holds what the image does; it is made once.
+
+    Raises:
+        InstallError: it cannot be had.
+    """
+    python = python_of(CACHE, "image", ROOT / "requirements/image.txt", {})
+    for folder in python.parent.parent.glob(_NOT_IN_THE_IMAGE):
+        shutil.rmtree(folder)
+    return python
+
+
 def cold_start(variables: Mapping[str, str], until: Callable[[], bool] = lambda: True) -> Start:
     """Start the function, ask it for a token and end it, once `until` is true.
 
@@ -68,7 +91,7 @@ def cold_start(variables: Mapping[str, str], until: Callable[[], bool] = lambda:
         str(emulator().resolve()),
         *("--runtime-interface-emulator-address", f"127.0.0.1:{port}"),
         *("--runtime-api-address", f"127.0.0.1:{api_port}"),
-        *(sys.executable, "-m", "awslambdaric", "handler.main.handler"),
+        *(str(image_python()), "-m", "awslambdaric", "handler.main.handler"),
     ]
     lines: list[str] = []
     process = subprocess.Popen(

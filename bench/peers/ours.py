@@ -12,7 +12,6 @@ import numpy.typing as npt
 
 from bench.peers.child import Generate, Tokens, serve
 from handler.inference.build import build_engine
-from handler.inference.config import ModelConfig
 from handler.inference.protocol import StepEngine
 from handler.registry.loader import buffer_of
 
@@ -22,7 +21,7 @@ _KV_CACHE_BYTES = 700_000_000
 
 def load(folder: Path, engine: Any) -> Generate:
     """The engine, its weights in memory as the service has them."""
-    config = ModelConfig.from_json(json.loads((folder / "config.json").read_bytes()))
+    document = json.loads((folder / "config.json").read_bytes())
     path = folder / "model.safetensors"
     weights = buffer_of(path.stat().st_size)
     with path.open("rb", buffering=0) as file:
@@ -31,7 +30,7 @@ def load(folder: Path, engine: Any) -> Generate:
             read += file.readinto(weights[read:])
     threads = int(os.environ["OMP_NUM_THREADS"])
     return partial(
-        generate, build_engine(config, weights, engine=engine, kv_cache_bytes=_KV_CACHE_BYTES, threads=threads)
+        generate, build_engine(document, weights, engine=engine, kv_cache_bytes=_KV_CACHE_BYTES, threads=threads)
     )
 
 

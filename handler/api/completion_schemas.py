@@ -74,7 +74,10 @@ class CompletionBody(SamplingBody):
     prompt: Annotated[
         str | Several[str] | Several[TokenId] | Several[TokenIds] | None,
         must_be("a string, a list of strings, a list of token ids or a list of such lists, and not an empty list"),
-    ] = Field(None, description="Text or token ids, or a list of either. Empty means `<|endoftext|>`.")
+    ] = Field(
+        None,
+        description="Text or token ids, or a list of either. Empty means what a text begins with, `<|endoftext|>`.",
+    )
     max_tokens: int | None = Field(None, ge=0, description="Tokens to generate for each choice; 16 by default.")
     logprobs: int | None = Field(None, ge=0, le=5, description="Report this many alternatives beside each token.")
     echo: bool | None = Field(None, description="Begin the text with the prompt.")
@@ -87,7 +90,7 @@ class CompletionBody(SamplingBody):
 class Logprobs(BaseModel):
     """Log-probabilities under the model itself, before temperature, penalties and filters; one entry a token.
 
-    Where the model ended the text itself, the last entry is that of `<|endoftext|>`, which is not in the text.
+    Where the model ended the text itself, the last entry is that of the token that ended it, which is not in the text.
     """
 
     tokens: list[str]

@@ -75,10 +75,12 @@ def explain_continuation(
 ) -> Response:
     """Explain a continuation, token by token."""
     check_model(body.model, service)
-    prompt = service.encode_text(body.prompt, "prompt")
-    if not prompt:
+    if not body.prompt:
         raise InvalidRequestError("`prompt` must not be empty; given: no tokens.", param="prompt")
-    continuation = () if body.continuation is None else service.encode_text(body.continuation, "continuation")
+    prompt = service.encode(body.prompt)
+    continuation = (
+        () if body.continuation is None else service.encode_text(body.continuation, "continuation", continues=True)
+    )
     if body.continuation is not None and not continuation:
         raise InvalidRequestError("`continuation` must not be empty; given: no tokens.", param="continuation")
     if len(prompt) + len(continuation) > MOST_TOKENS:
@@ -92,7 +94,7 @@ def explain_continuation(
     positions = explain(
         prompt,
         continuation,
-        service.end_of_text,
+        service.begin_of_text,
         lambda texts: service.score(
             texts, top=body.top, deadline=deadline, cancellation=client_gone, allowance=tokens, param="prompt"
         ),

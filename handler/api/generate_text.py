@@ -22,7 +22,7 @@ router = APIRouter(tags=["generate_text"], route_class=JsonRoute)
 class GenerateTextBody(StrictBody):
     """The request."""
 
-    prompt: Annotated[str, Field(description="Empty means `<|endoftext|>`.")]
+    prompt: Annotated[str, Field(description="Empty means what a text begins with, `<|endoftext|>`.")]
     max_length: Annotated[int, Field(ge=1, description="Tokens of prompt and output together.")] = 100
     num_return_sequences: Annotated[int, Field(ge=1, description="Texts to generate.")] = 1
     do_sample: Annotated[bool, Field(description="False takes the best token each time.")] = True

@@ -38,7 +38,7 @@ class ScoredToken(BaseModel):
 
 
 class ScoredText(BaseModel):
-    """One text. Its first token is scored as the first of a document: after `<|endoftext|>`."""
+    """One text. Its first token is scored as a document's: after `<|endoftext|>`, or what the model has for it."""
 
     index: int
     token_count: int
@@ -74,7 +74,7 @@ def score(body: ScoreBody, service: Service, deadline: Deadline, client_gone: Cl
     for index, text in enumerate(texts):
         if not text:
             raise InvalidRequestError(f"`input[{index}]` must not be empty; given: no tokens.", param="input")
-    documents = [(service.end_of_text, *text) for text in texts]
+    documents = [(service.begin_of_text, *text) for text in texts]
     scores = service.score(
         documents, top=0, deadline=deadline, cancellation=client_gone, allowance=tokens, param="input"
     )

@@ -17,7 +17,7 @@ router = APIRouter(tags=["tokens"], route_class=JsonRoute)
 class TokenizeBody(StrictBody):
     """The request."""
 
-    text: str = Field(description="A literal `<|endoftext|>` in it is that token.")
+    text: str = Field(description="A special token written out in it, such as `<|endoftext|>`, is that token.")
     model: str | None = Field(None, description="The name of the model served here.")
 
 

@@ -41,12 +41,13 @@ class ChatTemplate:
         except UnicodeDecodeError as error:
             raise CorruptModelError(f"{FILE} is not UTF-8: {error}") from error
 
-    def prompt(self, messages: Sequence[Mapping[str, Any]], end_of_text: str) -> str:
+    def prompt(self, messages: Sequence[Mapping[str, Any]], *, begin: str, end: str) -> str:
         """The text that the model is to continue with its answer.
 
         Args:
             messages: each with `role` and `content`.
-            end_of_text: what templates know as `bos_token` and `eos_token`: GPT-2 has one for both.
+            begin: the token that a text begins with, which templates know as `bos_token`.
+            end: the one that it ends with, `eos_token`: GPT-2 has one for both.
 
         Raises:
             InvalidRequestError: the template refuses the conversation, or fails.
@@ -54,7 +55,7 @@ class ChatTemplate:
         variables = {
             "messages": list(messages),
             "add_generation_prompt": True,
-            "bos_token": end_of_text,
-            "eos_token": end_of_text,
+            "bos_token": begin,
+            "eos_token": end,
         }
         return self._renderer.render(self.text, variables)

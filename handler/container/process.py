@@ -51,7 +51,8 @@ class Container:
 
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT has come and everything under way is finished; else the process ends here."""
-        copy_config_to_registered_loggers(logger, include={"uvicorn"}, log_level="WARNING")
+        # What uvicorn and boto3 have to complain of is JSON, too.
+        copy_config_to_registered_loggers(logger, log_level="WARNING")
         if self._settings.metrics_port:
             self._metrics.serve(self._settings.host, self._settings.metrics_port)
         if self._settings.service_name:

@@ -1,10 +1,12 @@
 """Answers the queue's messages beside the requests that come by HTTP: as many at once as the engine has places.
 
 Each message is worked on by itself, from the moment it comes until it is done: none waits for the others it came with,
-and the running batch stays full as long as there are messages. While one is worked on, nobody else is given it; that
-is renewed every few seconds, so that those of a process that dies are with another within a minute. Everything else
-is as in Lambda: each result is kept once, what can never succeed goes to the dead letters with its reason, and what
-failed for now stays in the queue.
+and the running batch stays full as long as there are messages. No message is taken while a request waits for a place,
+so that somebody who waits for an answer waits for the next place alone, however long the queue is.
+
+While a message is worked on, nobody else is given it; that is renewed every few seconds, so that those of a process
+that dies are with another within a minute. Everything else is as in Lambda: each result is kept once, what can never
+succeed goes to the dead letters with its reason, and what failed for now stays in the queue.
 """
 
 import threading

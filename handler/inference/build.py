@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from handler.errors import CorruptModelError, UnsupportedModelError
 from handler.inference.config import ModelConfig
@@ -10,24 +10,32 @@ from handler.inference.native import NativeEngine
 from handler.inference.packed import LAYOUT_BITS, unpack
 from handler.inference.protocol import StepEngine
 from handler.inference.scheduler import Scheduler
-from handler.inference.tokenizer import Tokenizer
+from handler.inference.tokenizer import Tokenizer, ends_named_in
 from handler.inference.weights import read_tensors
 from handler.telemetry import logger
 
 if TYPE_CHECKING:
-    from handler.settings import EngineName
+    from handler.settings import DeviceName, EngineName
 
 
 def build_backend(
-    files: Mapping[str, memoryview], *, engine: "EngineName", kv_cache_mb: int, threads: int
+    files: Mapping[str, memoryview],
+    *,
+    engine: "EngineName",
+    kv_cache_mb: int,
+    threads: int,
+    device: "DeviceName" = "auto",
+    context_limit: int | None = None,
 ) -> tuple[Tokenizer, Scheduler]:
     """The tokenizer and the backend of a version's files.
 
     Args:
         files: verified bytes by file name, as the registry hands them out.
-        engine: what runs the model; see `build_engine`.
+        engine: what runs the model, like what follows: see `build_engine`.
         kv_cache_mb: megabytes (10^6 bytes) for keys and values.
         threads: threads of the engine, 0 for as many as there are processors.
+        device: what the transformers engine runs on.
+        context_limit: the most tokens of a sequence that will be asked for, None for the model's context.
 
     Raises:
         CorruptModelError: a file is missing or damaged.
@@ -36,27 +44,71 @@ def build_backend(
     for name in ("config.json", "tokenizer.json", "model.safetensors"):
         if name not in files:
             raise CorruptModelError(f"{name} is not among the version's files: {', '.join(sorted(files))}")
-    config = ModelConfig.from_json(json.loads(bytes(files["config.json"])))
+    config = json.loads(bytes(files["config.json"]))
+    generation = json.loads(bytes(files.get("generation_config.json", b"{}")))
     step_engine = build_engine(
-        config, files["model.safetensors"], engine=engine, kv_cache_bytes=kv_cache_mb * 1_000_000, threads=threads
+        config,
+        files["model.safetensors"],
+        engine=engine,
+        kv_cache_bytes=kv_cache_mb * 1_000_000,
+        threads=threads,
+        device=device,
+        context_limit=context_limit,
     )
-    return Tokenizer(bytes(files["tokenizer.json"])), Scheduler(step_engine)
+    return Tokenizer(bytes(files["tokenizer.json"]), ends_named_in(generation, config)), Scheduler(step_engine)
 
 
 def build_engine(
-    config: ModelConfig, weights: memoryview, *, engine: "EngineName", kv_cache_bytes: int, threads: int
+    document: Mapping[str, Any],
+    weights: memoryview,
+    *,
+    engine: "EngineName",
+    kv_cache_bytes: int,
+    threads: int,
+    device: "DeviceName" = "auto",
+    context_limit: int | None = None,
 ) -> StepEngine:
     """The engine for a weights file.
 
     Packed weights are the native engine's. Where it cannot be loaded, "auto" unpacks them for the reference engine,
-    which serves the same model at a fraction of the speed; plain weights are the reference engine's in any case.
+    which serves the same model at a fraction of the speed; plain weights of a GPT-2 are the reference engine's in any
+    case. Models of other architectures are the transformers engine's, which runs any GPT-2, too, where it is asked for.
+
+    Args:
+        document: the object in the model's `config.json`.
+        weights: the safetensors file.
+        engine: what runs it.
+        kv_cache_bytes: room for keys and values.
+        threads: threads of the engine, 0 for as many as there are processors.
+        device: what the transformers engine runs on.
+        context_limit: the most tokens of a sequence that it makes room for, where the model's context is longer.
 
     Raises:
         CorruptModelError: the file is damaged.
-        UnsupportedModelError: the layout is not known, or "native" is asked for what it cannot run.
+        UnsupportedModelError: the layout or the architecture is not known, or not to the engine that is asked for.
     """
     tensors, metadata = read_tensors(weights)
     layout = metadata.get("layout")
+    is_gpt2 = document.get("model_type") == "gpt2"
+    if engine == "transformers" or (engine == "auto" and not is_gpt2):
+        # Imported here because torch and transformers take longer to import than everything else together.
+        from handler.inference.causal import causal_engine  # noqa: PLC0415
+
+        plain = tensors if layout is None else unpack(ModelConfig.from_json(document), tensors, layout)
+        return causal_engine(
+            document,
+            plain,
+            device=device,
+            kv_cache_bytes=kv_cache_bytes,
+            context_limit=context_limit,
+            threads=threads,
+        )
+    if not is_gpt2:
+        raise UnsupportedModelError(
+            f"ENGINE={engine} runs GPT-2 alone, and this model is of the type {document.get('model_type')!r}: "
+            "choose ENGINE=auto"
+        )
+    config = ModelConfig.from_json(document)
     if layout is not None and engine != "reference":
         try:
             return NativeEngine(config, tensors, layout, kv_cache_bytes=kv_cache_bytes, threads=threads)
@@ -69,7 +121,7 @@ def build_engine(
             f"ENGINE=native runs packed weights ({', '.join(LAYOUT_BITS)}), and this model's are not packed: "
             "quantize it, or choose ENGINE=auto"
         )
-    # Imported here because torch takes longer to import than everything else together.
+    # Imported here for the same reason.
     from handler.inference.reference import ReferenceEngine  # noqa: PLC0415
 
     plain = tensors if layout is None else unpack(config, tensors, layout)

@@ -21,7 +21,7 @@ from handler.inference.sampling import History, choose, logprobs_of
 
 NO_SLOT: Final = -1
 
-EventQueue: TypeAlias = SimpleQueue[Event | Exception | None]
+EventQueue: TypeAlias = SimpleQueue[list[Event] | Exception | None]
 
 
 class SchedulerGeneration:
@@ -40,14 +40,15 @@ class SchedulerGeneration:
     def __iter__(self) -> Iterator[Event]:
         """Yield events as they happen; errors of the engine are raised here."""
         while self._open:
-            event = self._events.get()
-            if isinstance(event, Exception):
-                raise event
-            if event is None or event.choice not in self._open:
-                continue  # something was cancelled, and this was on its way
-            if isinstance(event, ChoiceFinished):
-                self._open.discard(event.choice)
-            yield event
+            events = self._events.get()
+            if isinstance(events, Exception):
+                raise events
+            for event in events or ():
+                if event.choice not in self._open:
+                    continue  # it was cancelled, and this was on its way
+                if isinstance(event, ChoiceFinished):
+                    self._open.discard(event.choice)
+                yield event
 
     @property
     def admitted(self) -> float | None:
@@ -59,7 +60,7 @@ class SchedulerGeneration:
         for one in self._choices if choice is None else [self._choices[choice]]:
             one.cancelled = True
             self._open.discard(one.index)
-        self._events.put(None)  # wakes whoever waits for an event
+        self._events.put(None)  # wakes whoever waits for events
 
 
 @dataclass(eq=False)
@@ -88,6 +89,7 @@ class Choice:
     output: list[int] = field(default_factory=list)
     history: History = field(init=False)
     drafter: Drafter = field(init=False)
+    gathered: list[Event] = field(default_factory=list)  # not handed out yet
     cancelled: bool = False
     finished: bool = False
 
@@ -116,9 +118,11 @@ class Choice:
         self.history.add(token)
         self.drafter.add(token)
         self.output.append(token)
-        self.events.put(TokenGenerated(self.index, token, scores))
+        self.tell(TokenGenerated(self.index, token, scores))
         if step + 1 == request.max_tokens:
             self.finish("length")
+        elif step == 0 or request.piecewise:
+            self.hand_out()
 
     def draft(self, room: int) -> list[int]:
         """Guess the next tokens: at most `room`, and none behind the one that would be the last."""
@@ -141,4 +145,14 @@ class Choice:
     def finish(self, reason: FinishReason, end: TokenLogprobs | None = None) -> None:
         """Mark as complete and tell whoever iterates."""
         self.finished = True
-        self.events.put(ChoiceFinished(self.index, reason, end))
+        self.tell(ChoiceFinished(self.index, reason, end))
+        self.hand_out()
+
+    def tell(self, event: Event) -> None:
+        """Keep an event for whoever iterates."""
+        self.gathered.append(event)
+
+    def hand_out(self) -> None:
+        """Let whoever iterates have the events so far, and wake them."""
+        self.events.put(self.gathered)
+        self.gathered = []

@@ -68,7 +68,12 @@ class NativeEngine(SlottedEngine):
             epsilon=config.layer_norm_epsilon,
         )
         slot_bytes = self._library.native_slot_bytes(shape)
-        super().__init__(config, slot_bytes=slot_bytes, kv_cache_bytes=kv_cache_bytes)
+        super().__init__(
+            context_length=config.context_length,
+            vocabulary_size=config.vocabulary_size,
+            slot_bytes=slot_bytes,
+            kv_cache_bytes=kv_cache_bytes,
+        )
         # Views of the weights, kept as long as the engine has pointers to them.
         self._weights = [np.frombuffer(tensors[name].data, np.uint8) for name in tensor_order(config)]
         pointers = (ctypes.c_void_p * len(self._weights))(*(array.ctypes.data for array in self._weights))

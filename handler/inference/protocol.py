@@ -74,6 +74,8 @@ class GenerationRequest:
         logprobs: how many alternatives to report beside each generated token, or None for no log-probabilities.
         prompt_logprobs: whether to report the same for the prompt's tokens.
         deadline: when to finish with what there is, on the clock of `time.time()`, or None.
+        piecewise: whether somebody looks at each token as it comes. If not, the tokens of a choice behind its first may
+            be handed out together when it is finished, so that nobody is woken for nothing.
     """
 
     prompts: tuple[tuple[int, ...], ...]
@@ -84,6 +86,7 @@ class GenerationRequest:
     logprobs: int | None = None
     prompt_logprobs: bool = False
     deadline: float | None = None
+    piecewise: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,20 +13,16 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Final
 
-import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own convention
-from torch.utils.dlpack import from_dlpack
 
 from handler.errors import CorruptModelError, UnsupportedModelError
 from handler.inference.config import Activation, ModelConfig
 from handler.inference.protocol import FloatArray
 from handler.inference.slots import SlottedEngine, Span
+from handler.inference.tensors import as_torch
 from handler.inference.threads import available_processors
 from handler.inference.weights import Tensor
-
-# numpy has no bfloat16, so its bits travel as integers until torch looks at them.
-DTYPES: Final = {"F32": ("<f4", torch.float32), "F16": ("<f2", torch.float16), "BF16": ("<i2", torch.bfloat16)}
 
 ACTIVATIONS: Final[Mapping[Activation, Callable[[torch.Tensor], torch.Tensor]]] = {
     "gelu": F.gelu,
@@ -121,7 +117,12 @@ class ReferenceEngine(SlottedEngine):
         self.name = f"reference-{torch.backends.cpu.get_cpu_capability().lower()}"
         weights = load_weights(config, tensors)
         slot_bytes = config.layers * 2 * config.context_length * config.width * 4
-        super().__init__(config, slot_bytes=slot_bytes, kv_cache_bytes=kv_cache_bytes)
+        super().__init__(
+            context_length=config.context_length,
+            vocabulary_size=config.vocabulary_size,
+            slot_bytes=slot_bytes,
+            kv_cache_bytes=kv_cache_bytes,
+        )
         # Not touched before it is used: memory is taken only by as many tokens as sequences really have.
         self._cache = torch.empty(
             config.layers, 2, self._slots.count, config.heads, config.context_length, config.head_size
@@ -185,10 +186,5 @@ def load_weights(config: ModelConfig, tensors: Mapping[str, Tensor]) -> dict[str
         tensor = tensors[name]
         if tensor.shape != shape:
             raise CorruptModelError(f"tensor {name!r} must have the shape {list(shape)}, given {list(tensor.shape)}")
-        if tensor.dtype not in DTYPES:
-            raise UnsupportedModelError(f"tensor {name!r} must be one of {', '.join(DTYPES)}, given {tensor.dtype}")
-        carrier, dtype = DTYPES[tensor.dtype]
-        # By way of DLPack, because torch's other ways into foreign memory object to memory that is read-only.
-        array = np.frombuffer(tensor.data, carrier).reshape(shape)
-        weights[name] = from_dlpack(array).view(dtype).float()
+        weights[name] = as_torch(name, tensor).float()
     return weights

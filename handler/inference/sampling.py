@@ -52,9 +52,11 @@ def choose(logits: FloatArray, params: SamplingParams, history: History, *, samp
         EngineError: a logit is infinite or not a number.
     """
     scores = penalized(logits, params, history)
-    _check_finite(scores)
     if params.temperature == 0:
-        return int(scores.argmax())  # the first of equals
+        best = int(scores.argmax())  # the first of equals
+        _check_finite(scores, scores[best])
+        return best
+    _check_finite(scores, scores.max())
     tokens, weights = candidates(scores, params)
     return int(tokens[_draw(weights, uniform(params.seed, sample, step))])
 
@@ -148,10 +150,14 @@ def _draw(weights: FloatArray, number: float) -> int:
     Inverse transform sampling in two steps, since adding up all weights one after the other takes longer than
     computing them: first a block of weights by the blocks' sums, then an index inside.
     """
-    starts = np.arange(0, len(weights), BLOCK)
-    sums = np.add.reduceat(weights, starts, dtype=np.float64).cumsum()
-    block, point = _locate(sums, number * sums[-1])
-    start = int(starts[block])
+    blocks = len(weights) // BLOCK
+    sums = np.empty(blocks + 1, np.float32)  # the last block is shorter, and may be empty
+    # einsum adds up short rows twice as fast as their sum() does.
+    np.einsum("ij->i", weights[: blocks * BLOCK].reshape(blocks, BLOCK), out=sums[:blocks])
+    sums[blocks] = weights[blocks * BLOCK :].sum()
+    ends = sums.cumsum(dtype=np.float64)
+    block, point = _locate(ends, number * float(ends[-1]))
+    start = block * BLOCK
     index, _ = _locate(weights[start : start + BLOCK].cumsum(dtype=np.float64), point)
     return start + index
 
@@ -159,8 +165,8 @@ def _draw(weights: FloatArray, number: float) -> int:
 def _locate(sums: npt.NDArray[np.float64], point: float) -> tuple[int, float]:
     """The first cumulative sum above a point, and how far the point lies above the sum before it."""
     # Below the total even when rounding lifts it there, so that what is found has a positive weight.
-    point = min(point, np.nextafter(sums[-1], 0))
-    index = int(np.searchsorted(sums, point, side="right"))
+    point = min(point, math.nextafter(sums[-1], 0))
+    index = int(sums.searchsorted(point, side="right"))
     return index, point - float(sums[index - 1]) if index > 0 else point
 
 
@@ -175,7 +181,7 @@ def logprobs_of(logits: FloatArray, token: int, top: int) -> TokenLogprobs:
     Raises:
         EngineError: a logit is infinite or not a number.
     """
-    _check_finite(logits)
+    _check_finite(logits, logits.max())
     weights = _weights(logits)
     total = weights.sum(dtype=np.float64)
     normalizer = float(logits.max()) + math.log(total)
@@ -193,6 +199,7 @@ def logprobs_of(logits: FloatArray, token: int, top: int) -> TokenLogprobs:
     )
 
 
-def _check_finite(logits: FloatArray) -> None:
-    if not np.isfinite(logits).all():
+def _check_finite(logits: FloatArray, best: np.float32) -> None:
+    # Both the best and the worst are not a number as soon as any of them is not.
+    if not (math.isfinite(best) and math.isfinite(logits.min())):
         raise EngineError("The model's logits are not all finite numbers, so nothing can be chosen from them.")

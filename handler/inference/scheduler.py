@@ -256,7 +256,7 @@ class Scheduler:
     def _begin(self, choice: Choice) -> None:
         """Draw the first token, from the logits after the prompt."""
         if choice.request.prompt_logprobs:
-            choice.events.put(PromptScored(choice.index, tuple(choice.prompt.scores)))
+            choice.tell(PromptScored(choice.index, tuple(choice.prompt.scores)))
         if choice.request.max_tokens == 0:
             choice.finish("length")
         else:

@@ -7,7 +7,6 @@ from itertools import chain
 from typing import Final
 
 from handler.errors import ContextLengthExceededError, UnsupportedModelError
-from handler.inference.config import ModelConfig
 from handler.inference.protocol import FloatArray
 
 # More sequences than this in one batch make each of them slower without making all of them faster.
@@ -93,11 +92,12 @@ class Slots:
 class SlottedEngine(ABC):
     """A `StepEngine` but for its arithmetic: a subclass says what the forward pass is, and how a slot is copied."""
 
-    def __init__(self, config: ModelConfig, *, slot_bytes: int, kv_cache_bytes: int) -> None:
+    def __init__(self, *, context_length: int, vocabulary_size: int, slot_bytes: int, kv_cache_bytes: int) -> None:
         """Find out how many sequences fit.
 
         Args:
-            config: the architecture.
+            context_length: the most tokens one slot holds.
+            vocabulary_size: the number of logits per position (V).
             slot_bytes: what the keys and values of one sequence as long as the context take.
             kv_cache_bytes: room for keys and values; the slots are as many sequences as fit.
 
@@ -110,8 +110,8 @@ class SlottedEngine(ABC):
                 f"KV_CACHE_MB must leave room for at least one sequence, which takes {slot_bytes:,} bytes; "
                 f"given: {kv_cache_bytes:,}"
             )
-        self.context_length, self.vocabulary_size = config.context_length, config.vocabulary_size
-        self._slots = Slots(count, config.context_length)
+        self.context_length, self.vocabulary_size = context_length, vocabulary_size
+        self._slots = Slots(count, context_length)
 
     @property
     def slot_count(self) -> int:

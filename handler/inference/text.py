@@ -23,8 +23,16 @@ class TextAssembler:
             the offset of that character.
     """
 
-    def __init__(self, tokenizer: Tokenizer, stop: Sequence[str] = ()) -> None:
+    def __init__(self, tokenizer: Tokenizer, stop: Sequence[str] = (), *, begins: bool = False) -> None:
+        """Start with no token.
+
+        Args:
+            tokenizer: tells what bytes the tokens are.
+            stop: strings that end the text; empty ones do not.
+            begins: whether this is the beginning of a text, and not what follows another.
+        """
         self._tokenizer = tokenizer
+        self._drops_space = begins and tokenizer.drops_first_space  # of the first word
         self._stop = [string for string in stop if string]
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self.characters = 0
@@ -39,10 +47,13 @@ class TextAssembler:
         if self.stopped:
             return ""
         data = self._tokenizer.token_bytes(token)
+        if self._drops_space and token != self._tokenizer.begin_of_text:
+            data, self._drops_space = data.removeprefix(b" "), False
         # What the first byte makes of the bytes before it tells which character it belongs to: the last one there is
         # now, complete or not.
         text = self._decoder.decode(data[:1])
-        incomplete = bool(self._decoder.getstate()[0])
+        # One incomplete character; more, where bytes that cannot be one are kept for now: half a surrogate is.
+        incomplete = len(self._decoder.getstate()[0].decode(errors="replace"))
         self.offsets.append(self.characters + (len(text) + incomplete - 1 if data else 0))
         return self._accept(text + self._decoder.decode(data[1:]))
 

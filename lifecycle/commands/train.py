@@ -20,6 +20,10 @@ _DEFAULT = TrainingSettings()
 _RATE_TUNING, _RATE_ADAPTERS = 5e-5, 5e-4
 
 
+# Tokens a model sees at once where it could see more than fits a machine: the context of a GPT-2.
+_LONGEST = 1024
+
+
 def _size(name: str, text: str) -> Any:
     return Option(help=text, show_default=str(getattr(_DEFAULT, name)))
 
@@ -68,7 +72,8 @@ def train(
         int | None, _size("vocabulary", "Tokens of the byte-level BPE vocabulary; that of token shards.")
     ] = None,
     context: Annotated[
-        int | None, _size("context", "Tokens the model sees at once; by default all that a --from model can.")
+        int | None,
+        _size("context", "Tokens the model sees at once; by default all that a --from model can, up to 1,024."),
     ] = None,
     width: Annotated[int | None, _size("width", "Size of the embedding; a multiple of the heads.")] = None,
     layers: Annotated[int | None, _size("layers", "Transformer blocks.")] = None,
@@ -162,7 +167,9 @@ def _decided(sizes: Mapping[str, int | None], texts: Path, base: Path | None) ->
     if base:
         for name in given.keys() - {"context"}:
             raise InvalidRequestError(f"{name}: the model named with --from decides it, got {given[name]}", param=name)
-        return {"context": int(read_json(base / CONFIG).get("n_positions", _DEFAULT.context))} | given
+        config = read_json(base / CONFIG)
+        context = config.get("n_positions", min(config.get("max_position_embeddings", _DEFAULT.context), _LONGEST))
+        return {"context": int(context)} | given
     brought = {"vocabulary": int(read_json(texts / INDEX)["vocabulary_size"])} if (texts / INDEX).exists() else {}
     return brought | given
 

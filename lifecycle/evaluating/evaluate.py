@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from handler.errors import CorruptModelError, InvalidRequestError
 from handler.inference.build import build_engine
-from handler.inference.config import ModelConfig
 from handler.registry.manifest import version_of
 from lifecycle.checkpoint import CONFIG, EVALUATION, TOKENIZER, WEIGHTS, read_checkpoint, read_json, read_tokenizer
 from lifecycle.data.fingerprints import HELD_OUT, encode_fingerprints
@@ -23,6 +22,7 @@ from lifecycle.evaluating.samples import sample
 from lifecycle.evaluating.scores import score_text
 from lifecycle.evaluating.speed import measure_speed
 from lifecycle.evaluating.texts import read_texts
+from lifecycle.evaluating.windows import LONGEST_WINDOW
 from lifecycle.machine import describe_machine
 from lifecycle.publishing import describe_files
 from lifecycle.weights import map_file
@@ -66,12 +66,19 @@ def evaluate(
         OSError: the disk is full.
     """
     checkpoint = read_checkpoint(folder)
-    context = checkpoint.architecture.context_length
+    context = min(checkpoint.architecture.context_length, LONGEST_WINDOW)
     if not 0 <= stride <= context:
         raise InvalidRequestError(f"stride: must be from 0 to the context of {context}, got {stride}", param="stride")
     given = read_texts(texts)
-    config, weights = ModelConfig.from_json(read_json(folder / CONFIG)), map_file(folder / WEIGHTS)
-    runner = build_engine(config, weights, engine=engine, kv_cache_bytes=_KV_CACHE_BYTES, threads=threads)
+    document, weights = read_json(folder / CONFIG), map_file(folder / WEIGHTS)
+    runner = build_engine(
+        document,
+        weights,
+        engine=engine,
+        kv_cache_bytes=_KV_CACHE_BYTES,
+        threads=threads,
+        context_limit=context,
+    )
     tokenizer, stride = read_tokenizer(folder / TOKENIZER), stride or max(1, context // 2)
     scores = {
         text.name: score_text(runner, tokenizer, text.documents, stride=stride, progress=partial(progress, text.name))

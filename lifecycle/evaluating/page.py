@@ -1,6 +1,5 @@
 """The report as one page: tables, drawings and samples in a single file that asks nobody for anything."""
 
-import io
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +8,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
+
+from lifecycle.drawing import plain, svg
 
 
 def write_page(report: Mapping[str, Any], path: Path) -> None:
@@ -28,11 +29,11 @@ def _calibration(texts: Mapping[str, Any]) -> Markup:
     axes.plot([0, 1], [0, 1], color="grey", linestyle=":", label="as sure as right")
     for name, bins in texts.items():
         axes.plot(
-            [b["confidence"] for b in bins], [b["accuracy"] for b in bins], marker="o", markersize=3, label=_plain(name)
+            [b["confidence"] for b in bins], [b["accuracy"] for b in bins], marker="o", markersize=3, label=plain(name)
         )
     axes.set(xlabel="probability of the first choice", ylabel="share that came", xlim=(0, 1), ylim=(0, 1))
     axes.legend()
-    return _svg(figure)
+    return svg(figure)
 
 
 def _documents(texts: Mapping[str, Any]) -> Markup:
@@ -41,20 +42,7 @@ def _documents(texts: Mapping[str, Any]) -> Markup:
     axes = figure.subplots()
     for name, documents in texts.items():
         bits = sorted(one["nats"] / one["bytes"] / math.log(2) for one in documents)
-        axes.plot([(rank + 0.5) / len(bits) for rank in range(len(bits))], bits, marker=".", label=_plain(name))
+        axes.plot([(rank + 0.5) / len(bits) for rank in range(len(bits))], bits, marker=".", label=plain(name))
     axes.set(xlabel="share of the documents", ylabel="bits per byte", xlim=(0, 1))
     axes.legend()
-    return _svg(figure)
-
-
-def _plain(name: str) -> str:
-    """A name as it is: between two dollar signs matplotlib would see a formula."""
-    return name.replace("$", r"\$")
-
-
-def _svg(figure: Figure) -> Markup:
-    """A drawing as it stands in a page; what precedes the element belongs to files."""
-    drawn = io.StringIO()
-    figure.savefig(drawn, format="svg", metadata={"Date": None, "Creator": None})
-    text = drawn.getvalue()
-    return Markup(text[text.index("<svg") :])  # noqa: S704 (drawn here; texts' names are escaped by matplotlib)
+    return svg(figure)

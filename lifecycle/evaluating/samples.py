@@ -13,7 +13,7 @@ _SHOWN = 3  # pages that are kept for people to read
 
 
 def sample(engine: StepEngine, tokenizer: Tokenizer) -> dict[str, Any]:
-    """Figures of pages that the model writes from `<|endoftext|>` on, sampled as it finds tokens probable."""
+    """Figures of pages that the model writes from the beginning of a text on, sampled as it finds tokens probable."""
     pages = [page[1:] for page in own_windows(tokenizer, engine, _SEED)]
     return {
         "seed": _SEED,

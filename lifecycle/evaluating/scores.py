@@ -109,7 +109,7 @@ def score_text(
     stride: int,
     progress: Callable[[int], None] = lambda _tokens: None,
 ) -> TextScore:
-    """Have an engine predict every token of every document, each from its `<|endoftext|>` on.
+    """Have an engine predict every token of every document, each from the token on that a text begins with.
 
     The window is the engine's context, and slides by `stride`: only the first token of a document is predicted from
     nothing, and every token behind the first window from at least the context less the stride.
@@ -125,7 +125,7 @@ def score_text(
     for document in documents:
         if not document.split():
             continue
-        ids = np.array([tokenizer.end_of_text, *tokenizer.encode(document)])
+        ids = np.array([tokenizer.begin_of_text, *tokenizer.encode(document)])
         nats = 0.0
         for row, targets in zip(*sliding_windows(ids, engine.context_length, stride), strict=True):
             nats += _score_window(engine, row, targets, score.calibration)

@@ -9,6 +9,10 @@ from lifecycle.training.batches import Ids
 IGNORED: Final = -100  # a target that is not scored; torch's cross_entropy knows it by this number
 
 
+# Models of other architectures may have contexts a hundred times as long; to read whole ones would take days.
+LONGEST_WINDOW: Final = 2048
+
+
 def sliding_windows(ids: Ids, context: int, stride: int) -> tuple[Ids, Ids]:
     """Cut one document into overlapping windows in which every token but the first is a target exactly once.
 

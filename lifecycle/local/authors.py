@@ -59,9 +59,8 @@ def _write(openings: Sequence[str], path: Path, console: Console) -> None:
     prompts = tuple(tuple(tokenizer.encode(opening)) for opening in openings)
     sampling = tuple(SamplingParams(top_p=0.95, seed=number) for number in range(len(prompts)))
     pages = [list(prompts[number // _PAGES]) for number in range(len(prompts) * _PAGES)]
-    stop = frozenset({tokenizer.end_of_text})
     try:
-        for event in scheduler.submit(GenerationRequest(prompts, sampling, _PAGES, _TOKENS, stop)):
+        for event in scheduler.submit(GenerationRequest(prompts, sampling, _PAGES, _TOKENS, tokenizer.ends)):
             if isinstance(event, TokenGenerated):
                 pages[event.choice].append(event.token)
     finally:

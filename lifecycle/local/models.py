@@ -73,10 +73,12 @@ def checkpoint_folder(source: str, console: Console) -> Path:
 def packed_folder(folder: Path, console: Console) -> Path:
     """The same model in 8 bits, packed before or now; or the folder itself, where that would cost too much quality.
 
+    It is the folder itself as well where the model is no GPT-2, and cannot be packed.
+
     It lies in a folder of the model's name, in one of its content's: what has changed is packed anew.
     """
     checkpoint = read_checkpoint(folder)
-    if checkpoint.layout is not None:
+    if checkpoint.layout is not None or not checkpoint.is_gpt2:
         return folder
     out = PACKED / version_of(describe_files(checkpoint)) / folder.name
     if not out.is_dir():

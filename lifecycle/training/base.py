@@ -3,13 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-
-import torch
+from typing import Any
 
 from handler.errors import CorruptModelError, InvalidRequestError
 from handler.inference.config import ModelConfig
 from handler.inference.packed import unpack
-from handler.inference.reference import load_weights
+from handler.inference.weights import Tensor
 from handler.registry.manifest import version_of
 from lifecycle.checkpoint import CONFIG, EVALUATION, WEIGHTS, Checkpoint, read_checkpoint, read_json
 from lifecycle.data.fingerprints import HELD_OUT, decode_fingerprints
@@ -25,15 +24,15 @@ class Base:
     Attributes:
         checkpoint: the folder.
         version: the version these files are.
-        config: the architecture.
-        weights: in 32 bits by their canonical names; packed ones are unpacked.
+        document: its `config.json`.
+        tensors: the weights by their names there; packed ones are unpacked.
         held_out: the fingerprints of all documents that it, or what it was made from, was evaluated on.
     """
 
     checkpoint: Checkpoint
     version: str
-    config: ModelConfig
-    weights: Mapping[str, torch.Tensor]
+    document: Mapping[str, Any]
+    tensors: Mapping[str, Tensor]
     held_out: frozenset[int]
 
     def shape(self, settings: TrainingSettings) -> TrainingSettings:
@@ -42,19 +41,19 @@ class Base:
         Raises:
             InvalidRequestError: it cannot see as many tokens at once as the settings ask for.
         """
-        config = self.config
-        if settings.context > config.context_length:
+        sizes = self.checkpoint.architecture
+        if settings.context > sizes.context_length:
             raise InvalidRequestError(
-                f"context: {self.checkpoint.folder} sees at most {config.context_length} tokens at once, "
+                f"context: {self.checkpoint.folder} sees at most {sizes.context_length} tokens at once, "
                 f"got {settings.context}",
                 param="context",
             )
         return replace(
             settings,
-            vocabulary=config.vocabulary_size,
-            width=config.width,
-            layers=config.layers,
-            heads=config.heads,
+            vocabulary=sizes.vocabulary_size,
+            width=sizes.width,
+            layers=sizes.layers,
+            heads=sizes.heads,
         )
 
 
@@ -67,7 +66,7 @@ def read_base(folder: Path) -> Base:
         UnsupportedModelError: something about the model is not implemented.
     """
     checkpoint = read_checkpoint(folder)
-    config = ModelConfig.from_json(read_json(folder / CONFIG))
+    document = read_json(folder / CONFIG)
     tensors, layout = map_tensors(folder / WEIGHTS)
     evaluation = read_json(folder / EVALUATION) if (folder / EVALUATION).exists() else {}
     try:
@@ -77,7 +76,7 @@ def read_base(folder: Path) -> Base:
     return Base(
         checkpoint=checkpoint,
         version=version_of(describe_files(checkpoint)),
-        config=config,
-        weights=load_weights(config, unpack(config, tensors, layout) if layout else tensors),
+        document=document,
+        tensors=unpack(ModelConfig.from_json(document), tensors, layout) if layout else tensors,
         held_out=frozenset().union(*held_out),
     )

@@ -3,10 +3,10 @@
 import numpy as np
 import torch
 from tokenizers import Tokenizer
-from transformers import GPT2LMHeadModel
+from transformers import PreTrainedModel
 
 from lifecycle.evaluating.perplexity import Perplexity
-from lifecycle.evaluating.windows import IGNORED, sliding_windows
+from lifecycle.evaluating.windows import IGNORED, LONGEST_WINDOW, sliding_windows
 from lifecycle.training.batches import Ids
 from lifecycle.training.corpus import Book
 from lifecycle.training.model import next_token_loss
@@ -15,13 +15,13 @@ from lifecycle.training.tokenizer import encode_documents
 _BATCH = 16  # windows scored at once
 
 
-def evaluate_book(model: GPT2LMHeadModel, tokenizer: Tokenizer, book: Book) -> Perplexity:
-    """Score a book, every document from its `<|endoftext|>` on, with a window that slides by half the context.
+def evaluate_book(model: PreTrainedModel, tokenizer: Tokenizer, book: Book) -> Perplexity:
+    """Score a book, every document from the token on that begins a text, with a window that slides by half the context.
 
-    Only the first token of a document is predicted from `<|endoftext|>` alone; from half a context on, every token
+    Only the first token of a document is predicted from that token alone; from half a context on, every token
     has at least half a context before it.
     """
-    context = model.config.n_positions
+    context = min(model.config.max_position_embeddings, LONGEST_WINDOW)
     windows = [sliding_windows(ids, context, context // 2) for ids in encode_documents(tokenizer, book.documents)]
     inputs, targets = (np.concatenate(rows) for rows in zip(*windows, strict=True))
     return Perplexity(

@@ -1,5 +1,9 @@
-"""The model in training: transformers' GPT-2, its loss, and its way into and out of named tensors."""
+"""The model in training: transformers' GPT-2, or the model of another architecture that is fine-tuned.
 
+Beside it, its loss, and its way into and out of named tensors.
+"""
+
+import copy
 import warnings
 from collections.abc import Mapping
 from typing import Final
@@ -7,9 +11,11 @@ from typing import Final
 import torch
 import torch.nn.functional as F  # noqa: N812 (the name everybody knows it by)
 from torch import Tensor
-from transformers import GPT2Config, GPT2LMHeadModel
+from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedModel
 
+from handler.inference.causal_model import load_model, read_config
 from handler.inference.config import Activation, ModelConfig
+from handler.inference.reference import load_weights
 from lifecycle.training.base import Base
 from lifecycle.training.settings import TrainingSettings
 
@@ -37,10 +43,11 @@ def new_model(settings: TrainingSettings, end_of_text: int) -> GPT2LMHeadModel:
 def model_to_tune(base: Base, settings: TrainingSettings, end_of_text: int) -> torch.nn.Module:
     """The model to start from, whole, or with adapters of which alone the weights are trained.
 
-    Adapters stand beside every matrix of the blocks and begin as zeros, so that the first loss is the base's.
+    Adapters stand beside every matrix of the blocks and begin as zeros, so that the first loss is the base's. The
+    settings' dropout is a GPT-2's; a model of another architecture drops what its own configuration says.
     """
-    model = GPT2LMHeadModel(_transformers_config(base.config, settings.dropout, end_of_text))
-    load_tensors(model, base.weights)
+    is_gpt2 = base.checkpoint.is_gpt2
+    model = _gpt2_to_tune(base, settings.dropout, end_of_text) if is_gpt2 else _causal_to_tune(base)
     if not settings.lora_rank:
         return model
     # Only here: importing it takes seconds.
@@ -50,8 +57,8 @@ def model_to_tune(base: Base, settings: TrainingSettings, end_of_text: int) -> t
     adapters = LoraConfig(
         r=settings.lora_rank,
         lora_alpha=2 * settings.lora_rank,
-        target_modules=["c_attn", "c_proj", "c_fc"],
-        fan_in_fan_out=True,  # GPT-2 stores its matrices (in, out)
+        target_modules=["c_attn", "c_proj", "c_fc"] if is_gpt2 else "all-linear",
+        fan_in_fan_out=is_gpt2,  # which stores its matrices (in, out)
         task_type="CAUSAL_LM",
     )
     with warnings.catch_warnings():
@@ -60,11 +67,23 @@ def model_to_tune(base: Base, settings: TrainingSettings, end_of_text: int) -> t
         return get_peft_model(model, adapters)
 
 
-def merged(model: torch.nn.Module) -> GPT2LMHeadModel:
+def _gpt2_to_tune(base: Base, dropout: float, end_of_text: int) -> PreTrainedModel:
+    config = ModelConfig.from_json(base.document)
+    model = GPT2LMHeadModel(_transformers_config(config, dropout, end_of_text))
+    load_tensors(model, load_weights(config, base.tensors))
+    return model
+
+
+def _causal_to_tune(base: Base) -> PreTrainedModel:
+    model = load_model(read_config(base.document), base.tensors, device="cpu", attention="sdpa")
+    return copy.deepcopy(model)  # the weights as they were loaded are those of the file, which stays as it is
+
+
+def merged(model: torch.nn.Module) -> PreTrainedModel:
     """The model with its adapters, if it has any, added to the matrices they stand beside."""
-    if isinstance(model, GPT2LMHeadModel):
+    if isinstance(model, PreTrainedModel):
         return model
-    plain: GPT2LMHeadModel = model.merge_and_unload()  # type: ignore[operator]  # it is peft's
+    plain: PreTrainedModel = model.merge_and_unload()  # type: ignore[operator]  # it is peft's
     return plain
 
 
@@ -115,14 +134,28 @@ def next_token_loss(model: torch.nn.Module, inputs: Tensor, targets: Tensor, red
     return F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), reduction=reduction)
 
 
-def named_tensors(model: GPT2LMHeadModel) -> dict[str, Tensor]:
-    """Copies of the weights under the names of the original GPT-2 files: no `transformer.` prefix, no tied head."""
-    return {name: tensor.detach().cpu().clone() for name, tensor in model.transformer.state_dict().items()}
+def named_tensors(model: PreTrainedModel) -> dict[str, Tensor]:
+    """Copies of the weights, what is tied only once.
+
+    They have transformers' names, and those of a GPT-2 the names of the original files: no `transformer.` prefix.
+    """
+    return {
+        _stored_name(model, name): tensor.detach().cpu().clone()
+        for name, tensor in model.state_dict().items()
+        if name not in model.all_tied_weights_keys
+    }
 
 
-def load_tensors(model: GPT2LMHeadModel, tensors: Mapping[str, Tensor]) -> None:
+def load_tensors(model: PreTrainedModel, tensors: Mapping[str, Tensor]) -> None:
     """Put weights named like `named_tensors` names them back into a model."""
-    model.transformer.load_state_dict(tensors)
+    tied = model.all_tied_weights_keys
+    names = {_stored_name(model, name): name for name in model.state_dict() if name not in tied}
+    state = {name: tensors[stored] for stored, name in names.items()}
+    model.load_state_dict(state | {name: state[other] for name, other in tied.items()})
+
+
+def _stored_name(model: PreTrainedModel, name: str) -> str:
+    return name.removeprefix("transformer.") if isinstance(model, GPT2LMHeadModel) else name
 
 
 def trained_tensors(model: torch.nn.Module) -> dict[str, Tensor]:

@@ -6,8 +6,10 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from handler.errors import InvalidRequestError
-from lifecycle.checkpoint import read_tokenizer as check_tokenizer
+from handler.errors import InvalidRequestError, UnsupportedModelError
+from handler.inference.alphabet import alphabet_of
+from handler.inference.tokenizer import library_tokenizer, tokens_before_a_text
+from lifecycle.checkpoint import TOKENIZER, read_file
 from lifecycle.training.batches import Ids
 
 END_OF_TEXT = "<|endoftext|>"
@@ -47,24 +49,29 @@ def train_tokenizer(texts: Iterable[str], vocabulary_size: int) -> Tokenizer:
 
 
 def encode_documents(tokenizer: Tokenizer, documents: Iterable[str]) -> list[Ids]:
-    """Token ids of each document, begun by `<|endoftext|>`, (N,)."""
-    texts = [END_OF_TEXT + document for document in documents]
-    encodings = tokenizer.encode_batch_fast(texts, add_special_tokens=False)
-    return [np.array(encoding.ids, dtype=np.int64) for encoding in encodings]
+    """Token ids of each document, begun by the token that a text begins with, (N,).
+
+    That is the one the tokenizer puts before each text, or else `<|endoftext|>`.
+
+    Raises:
+        UnsupportedModelError: there is neither.
+    """
+    begin = [*tokens_before_a_text(tokenizer), tokenizer.token_to_id(END_OF_TEXT)][0]
+    if begin is None:
+        raise UnsupportedModelError(f"{TOKENIZER} puts no token before a text, and has no {END_OF_TEXT} to train with")
+    encodings = tokenizer.encode_batch_fast(list(documents), add_special_tokens=False)
+    return [np.array([begin, *encoding.ids], dtype=np.int64) for encoding in encodings]
 
 
 def read_tokenizer(path: Path) -> Tokenizer:
-    """Read the tokenizer of a checkpoint folder.
+    """Read the tokenizer of a checkpoint folder, or of one of token shards.
 
     Raises:
         CorruptModelError: it is missing or damaged.
-        UnsupportedModelError: it is of another kind than GPT-2's.
+        UnsupportedModelError: it is of a kind that is not implemented.
     """
-    check_tokenizer(path)
-    tokenizer: Tokenizer = Tokenizer.from_file(str(path))
-    # A file may ask for both; a document is never cut or filled up in silence.
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
+    tokenizer = library_tokenizer(read_file(path))
+    alphabet_of(tokenizer, tokenizer.get_vocab().keys())
     return tokenizer
 
 

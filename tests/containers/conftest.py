@@ -4,14 +4,20 @@ Without a container engine these tests fail: they are asked for by name, and a t
 """
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
 from docker import DockerClient
 from rich.console import Console
 
+from handler.registry.s3 import s3_client
 from lifecycle.deploying import Sam
+from lifecycle.importing import import_model
 from lifecycle.local.containers import IMAGE, container_engine, container_environment
+from lifecycle.local.models import publish_source
+from lifecycle.store import WritableStore
+from tests.causal_models import llama_folder
 
 # A user who is not in the image, as Lambda's is not.
 STRANGER = "993"
@@ -46,6 +52,15 @@ def cloud(image: Any) -> Iterator[dict[str, str]]:
     """The environment of `sam local`, with a cloud in which the demo model is live."""
     with container_environment("demo", Console(stderr=True)) as environment:
         yield environment
+
+
+@pytest.fixture(scope="session")
+def llama(cloud: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of another architecture, live in the same cloud as `llama`."""
+    folder = tmp_path_factory.mktemp("models") / "llama"
+    import_model(str(llama_folder(folder.with_name("source"))), folder)
+    publish_source(str(folder), WritableStore(s3_client(), cloud["MODELS_BUCKET"]), Console(stderr=True))
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -21,9 +21,6 @@ SDK_VARIABLES = {
     WORKER: {"AWS_ENDPOINT_URL_S3": "", "AWS_ENDPOINT_URL_SQS": "", "AWS_ENDPOINT_URL_EVENTBRIDGE": ""},
 }
 
-# The device, and the GPU service that a function hands requests to.
-TANDEM_VARIABLES = {"DEVICE", "GPU_URL", "TANDEM_KEY"}
-
 RESOURCES = {"ModelsBucket": "ModelsBucket", "ResultsBucket": "ResultsBucket", "KeysTable": "KeysTable"}
 
 
@@ -49,7 +46,7 @@ def test_environment_is_exactly_what_the_settings_read(stack: Stack) -> None:
     for function, properties in functions_of(stack).items():
         variables = properties["Environment"]["Variables"]
         sdk = SDK_VARIABLES[function]
-        assert set(variables) == {name.upper() for name in Settings.model_fields} | TANDEM_VARIABLES | set(sdk)
+        assert set(variables) == {name.upper() for name in Settings.model_fields} | set(sdk)
         assert {name: variables[name] for name in sdk} == sdk
 
 

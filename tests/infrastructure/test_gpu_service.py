@@ -6,7 +6,7 @@ from handler.container.server import GRACE_SECONDS, KEEP_ALIVE_SECONDS
 from handler.container.settings import ContainerSettings
 from handler.settings import Settings
 from tests.infrastructure.stack import GPU, IMAGE, Stack, gpu_stacks, stacks
-from tests.infrastructure.test_functions import TANDEM_VARIABLES, functions_of
+from tests.infrastructure.test_functions import functions_of
 
 # What a Spot instance has left when it is told to go.
 NOTICE_SECONDS = 120
@@ -49,7 +49,7 @@ def test_functions_know_of_it_where_they_work_together(gpu_stack: Stack) -> None
     for name, function in functions_of(gpu_stack).items():
         variables = function["Environment"]["Variables"]
         told = is_tandem(gpu_stack) and name != "WorkerFunction"
-        assert {variable: variables[variable] for variable in TANDEM_VARIABLES} == {
+        assert {variable: variables[variable] for variable in ("DEVICE", "GPU_URL", "TANDEM_KEY")} == {
             "DEVICE": "cpu",
             "GPU_URL": {"Fn::GetAtt": ["GpuBalancer", "Outputs.Url"]} if told else "",
             "TANDEM_KEY": {"Fn::Sub": "{{resolve:secretsmanager:${TandemKey}}}"} if told else "",
@@ -72,8 +72,8 @@ def test_it_is_told_what_the_functions_are_told(gpu_stack: Stack) -> None:
     told = environment(gpu_stack)
     # Left at their defaults: memory and threads are the machine's, a copy on disk helps nobody, and no GPU is ahead.
     left_out = {"HOST", "MEMORY_MB", "CACHE_MB", "THREADS", "GPU_URL", "TANDEM_KEY"}
-    settings = {name.upper() for name in Settings.model_fields} | {"DEVICE"}
-    assert set(told) == (settings | OF_A_CONTAINER) - left_out | OF_THE_SDK
+    settings = {name.upper() for name in ContainerSettings.model_fields}
+    assert set(told) == settings - left_out | OF_THE_SDK
     api = gpu_stack.properties("ApiFunction")["Environment"]["Variables"]
     handed_on = {
         name: gpu_stack.nested["Gpu"].parameters[value["Ref"]]

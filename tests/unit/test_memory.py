@@ -21,3 +21,11 @@ def test_models_fit_with_their_files_and_their_caches() -> None:
     assert memory.fits([MODEL, MODEL])
     assert not memory.fits([MODEL, MODEL, MODEL])
     assert not Memory(memory.total - 1, memory.kv_cache).fits([MODEL, MODEL])
+
+
+def test_weights_of_16_bits_are_widened_beside_their_file() -> None:
+    half, packed = replace(MODEL, dtype="BF16"), replace(MODEL, dtype="U8", layout="packed-int8-v1")
+    memory = Memory(total=PROCESS_BYTES + 3 * 100 + 10, kv_cache=10)
+    assert memory.fits([half])
+    assert not Memory(memory.total - 1, memory.kv_cache).fits([half])
+    assert memory.fits([packed, replace(MODEL, files=())])

@@ -6,9 +6,6 @@ import { arrivalsOf } from "./events.js";
 // As many as the API gives beside each token.
 const ALTERNATIVES = 5;
 
-// The last token of a text that the model ended itself: it is told of, and has no text.
-const END = "<|endoftext|>";
-
 const ENDS = {
     length: "max_tokens reached",
     stop: "ended by itself or a stop string",
@@ -21,6 +18,7 @@ export class Generation {
     #first; // when the first tokens were there, and how many
     #last;
     #tokens = 0;
+    #characters = []; // of each choice
     #end;
     fingerprint;
 
@@ -39,7 +37,9 @@ export class Generation {
     }
 
     #add(choice, onChoice) {
-        const logprobs = withoutEnd(choice.logprobs);
+        const before = this.#characters[choice.index] ?? 0;
+        this.#characters[choice.index] = before + [...choice.text].length;
+        const logprobs = withoutEnd(choice.logprobs, this.#characters[choice.index]);
         this.#tokens += logprobs.tokens.length;
         this.#end = choice.cut_by ?? choice.finish_reason;
         onChoice({ ...choice, logprobs });
@@ -64,8 +64,8 @@ export class Generation {
     }
 }
 
-/** What is told of the tokens that have text. */
-function withoutEnd(logprobs) {
-    const count = logprobs.tokens.length - (logprobs.tokens.at(-1) === END ? 1 : 0);
+/** What is told of the tokens that have text: one by which the model ended it is told of as well, and lies behind. */
+function withoutEnd(logprobs, characters) {
+    const count = logprobs.text_offset.filter((offset) => offset < characters).length;
     return Object.fromEntries(Object.entries(logprobs).map(([name, list]) => [name, list.slice(0, count)]));
 }

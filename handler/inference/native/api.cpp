@@ -1,7 +1,9 @@
 // What Python calls, in C: see ../native.py. Nothing is thrown across; what fails returns null or a number below zero.
 
+#include <algorithm>
 #include <chrono>
 #include <new>
+#include <vector>
 
 #include "engine.h"
 
@@ -88,8 +90,9 @@ EXPORT int native_forward(Engine *engine, const int32_t *tokens, const Span *spa
 
 EXPORT void native_copy(Engine *engine, int from, int to, int length) { engine->copy(from, to, length); }
 
-// Gigabytes (10^9 bytes) a second that the threads read together from memory, the best of several passes; below zero if
-// the memory cannot be had. The floor of a step's time is its bytes over this.
+// Gigabytes (10^9 bytes) a second that the threads read together from memory, the median of several passes, because other
+// tenants of the machine come and go; below zero if the memory cannot be had. The floor of a step's time is its bytes
+// over this.
 EXPORT double native_read_bandwidth(int threads, size_t bytes, int passes) {
     try {
         const Memory memory(bytes, true);
@@ -97,7 +100,7 @@ EXPORT double native_read_bandwidth(int threads, size_t bytes, int passes) {
         const size_t count = bytes / sizeof(uint64_t);
         for (size_t i = 0; i < count; i++) words[i] = i;
         Pool pool(threads);
-        double best = 0;
+        std::vector<double> rates;
         for (int pass = 0; pass < passes; pass++) {
             std::atomic<uint64_t> sink{0};
             const auto start = std::chrono::steady_clock::now();
@@ -111,9 +114,10 @@ EXPORT double native_read_bandwidth(int threads, size_t bytes, int passes) {
                 for (const uint64_t sum : sums) sink += sum;
             });
             const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
-            best = std::max(best, double(bytes) / seconds.count() / 1e9);
+            rates.push_back(double(bytes) / seconds.count() / 1e9);
         }
-        return best;
+        std::nth_element(rates.begin(), rates.begin() + passes / 2, rates.end());
+        return rates[passes / 2];
     } catch (const std::exception &) {
         return -1;
     }

@@ -301,6 +301,8 @@ template <class S> struct Kernel {
             for (int b = 0; b < B; b++) sums[m][b] = S::splat(0.0f);
         for (int d = 0; d < size; d++)
             for (int b = 0; b < B; b++) {
+                // A single query waits for memory: the blocks behind these are asked for in time.
+                if constexpr (M == 1) __builtin_prefetch(keys + (size_t(b + B) * size + d) * kRows);
                 const Floats key = S::load_half(keys + (size_t(b) * size + d) * kRows);
                 for (int m = 0; m < M; m++) sums[m][b] = S::fma(S::splat(queries[m * stride + d]), key, sums[m][b]);
             }
@@ -329,6 +331,7 @@ template <class S> struct Kernel {
             for (int b = 0; b < B; b++) sums[m][b] = S::splat(0.0f);
         for (int j = 0; j < length; j++)
             for (int b = 0; b < B; b++) {
+                if constexpr (M == 1) __builtin_prefetch(values + size_t(j + kRows) * width + b * kRows);
                 const Floats value = S::load_half(values + size_t(j) * width + b * kRows);
                 for (int m = 0; m < M; m++) sums[m][b] = S::fma(S::splat(weights[m * row + j]), value, sums[m][b]);
             }

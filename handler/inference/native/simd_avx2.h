@@ -19,7 +19,7 @@ struct Avx2 {
         Ints value, magnitude;
     };
     static constexpr int kTokens = 4;      // of a product tile; their sums per group may spill, those per column do not
-    static constexpr int kWideTokens = 6;  // of a tile of widened weights: twelve sums, two of weights, one activation
+    static constexpr int kWideTokens = 6;  // of a tile of widened weights: twelve sums, one activation, one of products
     static constexpr int kWideFrom = 12;   // tokens, from which on widening a block of weights pays
 
     INLINE Floats load(const float *p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
@@ -143,10 +143,15 @@ struct Avx2 {
     }
     INLINE void dot_wide(Ints &sums, Ints w, const int16_t *two) {
         const __m256i a = _mm256_set1_epi32(load_two(two));
-        sums.low = _mm256_add_epi32(sums.low, _mm256_madd_epi16(w.low, a));
-        sums.high = _mm256_add_epi32(sums.high, _mm256_madd_epi16(w.high, a));
-        // Done before the next token is begun: GCC would multiply for all of them first and run out of registers.
-        asm volatile("" : "+x"(sums.low), "+x"(sums.high));
+        __m256i products;
+        // _mm256_madd_epi16 and _mm256_add_epi32, for each half. Six tokens leave one register for the products; GCC would
+        // multiply for several tokens first, run out of registers, and take a seventh longer.
+        asm("vpmaddwd %[two], %[w_low], %[products]\n\t"
+            "vpaddd %[products], %[low], %[low]\n\t"
+            "vpmaddwd %[two], %[w_high], %[products]\n\t"
+            "vpaddd %[products], %[high], %[high]"
+            : [low] "+x"(sums.low), [high] "+x"(sums.high), [products] "=&x"(products)
+            : [two] "x"(a), [w_low] "x"(w.low), [w_high] "x"(w.high));
     }
 
   private:

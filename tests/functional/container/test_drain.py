@@ -1,6 +1,7 @@
 """The end of a container: whoever was let in is answered, and nobody is sent away who could not know."""
 
 import json
+import socket
 from collections import Counter
 
 import httpx
@@ -20,6 +21,9 @@ def test_what_is_under_way_is_finished_and_then_it_exits_with_0(place: Place) ->
         body = {"prompt": [65], "max_tokens": 50, "temperature": 0, "stream": True}
         place.queue.send({"prompt": "She", "max_tokens": 50, "temperature": 0}, request_id="begun")
         wait_until(place.queue.is_taken)
+        with socket.create_connection((client.base_url.host, client.base_url.port or 0)) as stranger:
+            stranger.sendall(b"nonsense\r\n\r\n")
+            assert stranger.recv(100).startswith(b"HTTP/1.1 400")
         with client.stream("POST", "/v1/completions", json=body) as stream:
             lines = stream.iter_lines()
             first = next(lines)
@@ -46,14 +50,16 @@ def test_what_is_under_way_is_finished_and_then_it_exits_with_0(place: Place) ->
     assert place.queue.is_empty()
     assert status == 0
     said = Counter(line["message"] for line in log)
-    assert said == {"model loaded": 1, "cold start": 1, "draining": 1, "completion": 3}
+    complaint = "Invalid HTTP request received."  # which is uvicorn's, and a line of JSON like the others
+    assert said == {"model loaded": 1, "cold start": 1, complaint: 1, "draining": 1, "completion": 3}
 
 
 def test_what_takes_longer_than_there_is_time_is_cut_off_and_given_back(place: Place) -> None:
     queue = {"REQUEST_QUEUE_URL": place.queue.url, "RESULTS_BUCKET": RESULTS_BUCKET}
     message = '{"prompt": "She", "max_tokens": 50, "temperature": 0}'
     place.queue.send(message, request_id="begun")
-    with running_container(SLOW, SECONDS_PER_STEP="0.3", DRAIN_SECONDS="1", **queue) as container:
+    environment = {"SECONDS_PER_STEP": "0.3", "DRAIN_SECONDS": "1", "SERVICE_NAME": "gpt2-gpu", **queue}
+    with running_container(SLOW, **environment) as container:
         body = {"prompt": [65], "max_tokens": 50, "temperature": 0, "stream": True}
         with httpx.stream("POST", f"{container.address}/v1/completions", json=body, timeout=PATIENCE) as stream:
             lines = stream.iter_lines()
@@ -63,7 +69,12 @@ def test_what_takes_longer_than_there_is_time_is_cut_off_and_given_back(place: P
             status, log = container.ended()
 
     assert status == 1
-    assert Counter(line["message"] for line in log) == {"model loaded": 1, "cold start": 1, "draining": 1, "cut off": 1}
-    assert (log[-1]["requests"], log[-1]["messages"]) == (1, 1)
+    [in_flight], cut_off = [line for line in log if line["message"] == "in flight"], log[-1]
+    said = Counter(line["message"] for line in log)
+    assert said == {"in flight": 1, "model loaded": 1, "cold start": 1, "draining": 1, "cut off": 1}
+    assert (cut_off["requests"], cut_off["messages"]) == (1, 1)
+    # What containers are added and taken away by, from the beginning.
+    assert (in_flight["requests_in_flight"], in_flight["function"]) == (0, "gpt2-gpu")
+    assert in_flight["_aws"]["CloudWatchMetrics"][0]["Dimensions"] == [["function"]]
     assert [returned["Body"] for returned in place.queue.receive()] == [message]
     assert place.results() == {}

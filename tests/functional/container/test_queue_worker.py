@@ -11,6 +11,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError, NoCredenti
 from handler.container.queue_worker import Pace, QueueWorker
 from handler.container.request_queue import RequestQueue
 from handler.events.adapter import LambdaEvent
+from handler.inference.protocol import GenerationRequest, SamplingParams
 from tests.fake_engine import FakeEngine
 from tests.functional.events.worker import GatedEngine, Place, Worker, greedy, running_worker, text_of
 from tests.services import VOCABULARY
@@ -86,6 +87,21 @@ def test_no_more_are_taken_than_there_are_places(place: Place) -> None:
     assert len(place.queue.receive()) == 3
 
 
+def test_a_request_that_comes_later_is_not_overtaken(place: Place) -> None:
+    permits = threading.Semaphore(0)
+    engine = FakeEngine(1, vocabulary_size=VOCABULARY, permits=permits)
+    first, later = (GenerationRequest((tokens,), (SamplingParams(),), max_tokens=1) for tokens in ((65,), (65, 66)))
+    place.queue.send({"prompt": [65, 66, 67], "max_tokens": 1}, request_id="message")
+    with running_worker(engine) as worker:
+        worker.scheduler.submit(first)
+        with taking(worker, RequestQueue(place.queue.url)):
+            wait_until(lambda: worker.scheduler.looks >= 3)  # for a place, in vain
+            worker.scheduler.submit(later)
+            permits.release(100)
+            wait_until(place.queue.is_empty)
+    assert engine.chunks == [[1], [2], [3]]  # tokens of the prompts, in the order in which they were read
+
+
 def test_a_message_that_comes_with_the_last_poll_is_given_back_at_once(place: Place) -> None:
     class LastPoll(RequestQueue):
         def receive(self, most: int, *, wait: int, visibility: int) -> list[LambdaEvent]:
@@ -105,13 +121,15 @@ def test_a_message_that_comes_with_the_last_poll_is_given_back_at_once(place: Pl
 def test_what_cannot_be_finished_is_given_back(place: Place) -> None:
     permits = threading.Semaphore(0)
     engine = FakeEngine(vocabulary_size=VOCABULARY, permits=permits)
-    place.queue.send({"prompt": "She", "max_tokens": 2}, request_id="stuck")
+    body = '{"prompt": "She", "max_tokens": 2}'
+    place.queue.send(body, request_id="stuck")
     with running_worker(engine) as worker, taking(worker, RequestQueue(place.queue.url)) as taker:
         wait_until(lambda: worker.scheduler.submitted == 1)
         taker.stop()
         assert place.queue.receive() == []
         taker.give_back()
-        assert [message["Body"] for message in place.queue.receive()] == ['{"prompt": "She", "max_tokens": 2}']
+        # The last poll may bring it once more, and gives it back, too.
+        wait_until(lambda: [message["Body"] for message in place.queue.receive()] == [body])
         permits.release(100)
 
 

@@ -13,7 +13,7 @@ from handler.events.s3 import S3Adapter
 from handler.events.sending import Sender
 from handler.events.sqs import SqsAdapter
 from handler.inference.choices import SchedulerGeneration
-from handler.inference.protocol import GenerationRequest
+from handler.inference.protocol import GenerationRequest, Load
 from handler.inference.scheduler import Scheduler
 from handler.loading import ModelLoading
 from handler.service import TextService
@@ -48,7 +48,7 @@ class GatedEngine(FakeEngine):
 
 
 class CountingScheduler(Scheduler):
-    """Counts requests, and opens the engine's gate when enough of them are there."""
+    """Counts requests and looks at its load, and opens the engine's gate when enough requests are there."""
 
     def __init__(self, engine: FakeEngine) -> None:
         # Without drafts a step is one token of every choice, which is what the tests count.
@@ -56,6 +56,11 @@ class CountingScheduler(Scheduler):
         self._gated = engine if isinstance(engine, GatedEngine) else None
         self._counting = threading.Lock()
         self.submitted = 0
+        self.looks = 0
+
+    def load(self) -> Load:
+        self.looks += 1
+        return super().load()
 
     def submit(self, request: GenerationRequest) -> SchedulerGeneration:
         generation = super().submit(request)
@@ -120,9 +125,8 @@ class Queue:
         return messages
 
     def is_taken(self) -> bool:
-        """Whether some messages are with a receiver, and none waits."""
-        waiting, received = self._counts()
-        return waiting == 0 < received
+        """Whether no message waits for a receiver."""
+        return self._counts()[0] == 0
 
     def is_empty(self) -> bool:
         """Whether there is no message, waiting or with a receiver."""

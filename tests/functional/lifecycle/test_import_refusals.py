@@ -21,8 +21,8 @@ from tests.models import config_json
         ({"add_cross_attention": True}, "add_cross_attention must be False, given True"),
         ({"tie_word_embeddings": False}, "tie_word_embeddings must be True, given False"),
         ({"activation_function": "relu"}, "activation_function must be one of .*, given 'relu'"),
-        ({"model_type": "llama"}, "model_type must be 'gpt2', given 'llama'"),
-        ({"model_type": None}, "model_type must be 'gpt2', given None"),
+        ({"model_type": "lama"}, "model_type must be one that transformers knows, given 'lama'"),
+        ({"model_type": None}, "model_type must be one that transformers knows, given None"),
     ],
 )
 def test_what_is_not_implemented_is_refused_by_name(

@@ -3,11 +3,24 @@
 import json
 from typing import Any
 
+import numpy as np
 import pytest
 from rich.console import Console
 
 from bench import bulk
-from bench.bulk import ENGINE_BATCH, LINES, SAMPLING, TOGETHER, BenchmarkError, add, one_at_a_time, queue, show
+from bench.bulk import (
+    ENGINE_BATCH,
+    FEW,
+    LINES,
+    SAMPLING,
+    TOGETHER,
+    BenchmarkError,
+    add,
+    add_step,
+    one_at_a_time,
+    queue,
+    show,
+)
 from bench.engine import NEW
 from bench.report import Report
 
@@ -24,7 +37,7 @@ class Function:
         return self.answer
 
 
-BODIES = [bulk.body([1, 2, seed], "sampled", seed) for seed in range(3)]
+BODIES = bulk.bodies(np.random.default_rng(0), 3, "sampled")
 
 
 def test_one_at_a_time_sends_bodies_and_the_queue_sends_them_together() -> None:
@@ -44,14 +57,23 @@ def test_a_message_that_was_not_answered_is_no_measurement() -> None:
 
 @pytest.mark.parametrize(("factor", "verdict"), [(1.2, "pass"), (1.4, "miss")])
 def test_the_queue_is_held_against_the_engine(factor: float, verdict: str) -> None:
-    report = Report()
+    report, once = Report(), 0.3
     add(report, "engine", {}, ENGINE_BATCH, seconds=NEW * 0.01)
+    add_step(report, "engine", {}, few=FEW * 0.01, many=NEW * 0.01)
     for how in SAMPLING:
         add(report, "queue", {"sampling": how}, TOGETHER, seconds=NEW * 0.01 * factor)
         add(report, "bulk", {"sampling": how}, LINES, seconds=NEW * 0.01 * 3)
-    steps = {series.subject: series.readings[0] for series in report if series.figure == "step"}
-    # Forty-eight lines are three times sixteen, so that a step is a third of the whole, too.
-    assert steps == {"engine": 10.0, "queue": pytest.approx(10.0 * factor), "bulk": pytest.approx(10.0)}
+        add_step(report, "queue", {"sampling": how}, few=once + FEW * 0.01 * factor, many=once + NEW * 0.01 * factor)
+    # Forty-eight lines are three times sixteen, so that a token's share is a third of the whole, too.
+    assert {series.subject: series.readings[0] for series in report if series.figure == "share"} == {
+        "engine": 10.0,
+        "queue": pytest.approx(10.0 * factor),
+        "bulk": pytest.approx(10.0),
+    }
+    assert {series.subject: series.readings[0] for series in report if series.figure == "step"} == {
+        "engine": pytest.approx(10.0),
+        "queue": pytest.approx(10.0 * factor),
+    }
     screen = Console(record=True, width=120)
     show(report, screen)
     told = [line for line in screen.export_text().splitlines() if "step of the queue's ten" in line]

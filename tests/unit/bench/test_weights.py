@@ -40,11 +40,12 @@ def test_weights_are_random_and_norms_are_not(small: Path) -> None:
 @pytest.mark.parametrize("bits", [8, 4])
 def test_packed_weights_can_be_run(small: Path, bits: int) -> None:
     folder = packed_checkpoint(small, layout_of(bits))
-    config = ModelConfig.from_json(read_json(folder / "config.json"))
+    document = read_json(folder / "config.json")
+    config = ModelConfig.from_json(document)
     tensors, layout = map_tensors(folder / "model.safetensors")
     assert layout == layout_of(bits)
     assert {name: (tensor.dtype, tensor.shape) for name, tensor in tensors.items()} == packed_tensors(config, layout)
-    build_engine(config, map_file(folder / "model.safetensors"), engine="auto", kv_cache_bytes=10_000_000, threads=1)
+    build_engine(document, map_file(folder / "model.safetensors"), engine="auto", kv_cache_bytes=10_000_000, threads=1)
 
 
 def test_a_step_reads_all_weights_and_every_sequences_cache() -> None:

@@ -32,7 +32,7 @@ def template(text: str, renderer: Renderer) -> ChatTemplate:
 
 def test_the_plain_template_names_who_speaks_and_leaves_the_last_word_to_the_model(renderer: Renderer) -> None:
     plain = ChatTemplate.of({}, renderer)
-    assert plain.prompt(MESSAGES, END) == (
+    assert plain.prompt(MESSAGES, begin=END, end=END) == (
         "System: Be brief.\nUser: Who are you? {{ 7 * 7 }}\nAssistant: A model.\nUser: Whose?\nAssistant:"
     )
     assert plain.stops == PLAIN_STOPS
@@ -47,7 +47,7 @@ def test_a_models_own_template_takes_its_place(renderer: Renderer) -> None:
         renderer,
     )
     assert own.stops == ()
-    assert own.prompt(MESSAGES, END) == (
+    assert own.prompt(MESSAGES, begin=END, end=END) == (
         f'{END}<system>"Be brief."{END}\n<user>"Who are you? {{{{ 7 * 7 }}}}"{END}\n<assistant>'
     )
 
@@ -77,10 +77,10 @@ def test_what_a_template_must_not_do_is_told_and_does_no_harm(renderer: Renderer
     with pytest.raises(
         InvalidRequestError, match="`messages` cannot be rendered by the model's chat template: "
     ) as caught:
-        template(text, renderer).prompt(MESSAGES, END)
+        template(text, renderer).prompt(MESSAGES, begin=END, end=END)
     assert message in caught.value.message
     assert len(caught.value.message) < 300
-    assert template("still {{ 'here' }}", renderer).prompt(MESSAGES, END) == "still here"
+    assert template("still {{ 'here' }}", renderer).prompt(MESSAGES, begin=END, end=END) == "still here"
 
 
 @pytest.mark.parametrize(
@@ -95,13 +95,16 @@ def test_a_template_that_takes_for_ever_is_stopped(
 ) -> None:
     monkeypatch.setattr(handler.chat.renderer, "RENDER_SECONDS", 0.3)
     with pytest.raises(InvalidRequestError, match=r"it takes longer than 0\.3 s"):
-        template(text, renderer).prompt(MESSAGES, END)
+        template(text, renderer).prompt(MESSAGES, begin=END, end=END)
     monkeypatch.setattr(handler.chat.renderer, "RENDER_SECONDS", 10)
-    assert template("still {{ 'here' }}", renderer).prompt(MESSAGES, END) == "still here"
+    assert template("still {{ 'here' }}", renderer).prompt(MESSAGES, begin=END, end=END) == "still here"
 
 
 def test_a_template_sees_nothing_of_our_environment(renderer: Renderer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     fresh = Renderer()
-    assert template("{{ environ is defined }}{{ os is defined }}", fresh).prompt(MESSAGES, END) == "FalseFalse"
+    assert (
+        template("{{ environ is defined }}{{ os is defined }}", fresh).prompt(MESSAGES, begin=END, end=END)
+        == "FalseFalse"
+    )
     fresh.close()

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,7 @@ from handler.inference import library
 from handler.inference.build import build_backend, build_engine
 from handler.inference.config import ModelConfig
 from lifecycle.weights import write_tensors
+from tests.causal_models import CONFIGS, random_model, tensors_of
 from tests.models import config_json, packed_tensors, random_checkpoint, tokenizer_json
 
 CONFIG = ModelConfig.from_json(config_json())
@@ -28,8 +30,15 @@ def plain() -> memoryview:
     return memoryview(random_checkpoint(CONFIG))
 
 
-def name_of(weights: memoryview, engine: str) -> str:
-    built = build_engine(CONFIG, weights, engine=engine, kv_cache_bytes=10**7, threads=1)  # type: ignore[arg-type]
+@pytest.fixture
+def llama(tmp_path: Path) -> memoryview:
+    write_tensors(tmp_path / "llama", tensors_of(random_model(CONFIGS["llama"])))
+    return memoryview((tmp_path / "llama").read_bytes())
+
+
+def name_of(weights: memoryview, engine: str, document: dict[str, Any] | None = None) -> str:
+    document = document or config_json()
+    built = build_engine(document, weights, engine=engine, kv_cache_bytes=10**7, threads=1)  # type: ignore[arg-type]
     return built.name.split("-")[0]
 
 
@@ -38,14 +47,24 @@ def test_packed_weights_are_the_native_engines_and_plain_ones_torchs(packed: mem
     assert {
         (kind, engine): name_of(weights, engine)
         for kind, weights in (("packed", packed), ("plain", plain))
-        for engine in ("auto", "reference")
+        for engine in ("auto", "reference", "transformers")
     } == {
         ("packed", "auto"): "native",
         ("packed", "reference"): "reference",
+        ("packed", "transformers"): "transformers",
         ("plain", "auto"): "reference",
         ("plain", "reference"): "reference",
+        ("plain", "transformers"): "transformers",
     }
     assert name_of(packed, "native") == "native"
+
+
+def test_other_architectures_are_the_transformers_engines_alone(llama: memoryview) -> None:
+    assert name_of(llama, "auto", CONFIGS["llama"]) == "transformers"
+    assert name_of(llama, "transformers", CONFIGS["llama"]) == "transformers"
+    for engine in ("native", "reference"):
+        with pytest.raises(UnsupportedModelError, match=f"ENGINE={engine} runs GPT-2 alone, .* the type 'llama'"):
+            name_of(llama, engine, CONFIGS["llama"])
 
 
 def test_plain_weights_cannot_be_had_native(plain: memoryview) -> None:
@@ -76,11 +95,8 @@ def test_packed_weights_are_served_without_importing_torch(tmp_path: Path) -> No
 import sys
 from pathlib import Path
 from handler.inference.build import build_engine
-from handler.inference.config import ModelConfig
-config = ModelConfig.from_json({config_json()!r})
-engine = build_engine(
-    config, memoryview(Path({str(tmp_path / "weights")!r}).read_bytes()), engine="auto", kv_cache_bytes=10**7, threads=1
-)
+weights = memoryview(Path({str(tmp_path / "weights")!r}).read_bytes())
+engine = build_engine({config_json()!r}, weights, engine="auto", kv_cache_bytes=10**7, threads=1)
 engine.decode([engine.acquire()], [1])
 print(sorted({{"torch", "transformers", "safetensors", "pydantic", "fastapi", "boto3"}} & set(sys.modules)))
 """

@@ -133,6 +133,7 @@ def test_the_whole_context_can_be_used_and_no_token_more() -> None:
 def test_slots_are_as_many_as_fit_the_budget() -> None:
     config = ModelConfig.from_json(config_json())
     tested = engine(config, "packed-int8-v1", slots=2)
+    assert tested.slot_count == 2
     assert [tested.acquire(), tested.acquire(), tested.acquire()] == [0, 1, None]
     with pytest.raises(
         UnsupportedModelError, match=r"KV_CACHE_MB must leave room .* which takes 24,576 bytes; given: 9"

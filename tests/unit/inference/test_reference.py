@@ -131,7 +131,9 @@ def test_slots_are_as_many_as_the_cache_has_room_for() -> None:
 
     def slots(kv_cache_bytes: int) -> int:
         engine = ReferenceEngine(config, tensors, kv_cache_bytes=kv_cache_bytes, threads=1)
-        return sum(engine.acquire() is not None for _ in range(100))
+        taken = sum(engine.acquire() is not None for _ in range(100))
+        assert taken == engine.slot_count
+        return taken
 
     assert slots(per_sequence) == 1
     assert slots(3 * per_sequence - 1) == 2

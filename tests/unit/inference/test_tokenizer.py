@@ -90,8 +90,11 @@ def test_nothing_is_put_around_a_text() -> None:
     ("data", "message"),
     [
         (changed(model={"type": "WordLevel", "vocab": {"a": 0}, "unk_token": "a"}), "must be BPE, given 'WordLevel'"),
-        (changed(decoder=None), "the decoder must be ByteLevel, given None"),
-        (changed(decoder={"type": "ByteFallback"}), "the decoder must be ByteLevel, given 'ByteFallback'"),
+        (
+            changed(decoder=None),
+            "the decoder must be ByteLevel, or that of SentencePiece with a fallback to bytes, given None",
+        ),
+        (changed(decoder={"type": "ByteFallback"}), "with a fallback to bytes, given 'ByteFallback'"),
         (changed(model_end_of_word_suffix="</w>"), "end_of_word_suffix must be empty"),
         (changed(model_vocab={"a": 0}, model_merges=[]), "must have every byte, it lacks 0x21"),
         (changed(added_tokens=[]), "<|endoftext|> must be among the added tokens"),

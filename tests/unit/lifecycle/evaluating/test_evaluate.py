@@ -12,7 +12,6 @@ from transformers import GPT2LMHeadModel
 
 from handler.errors import InvalidRequestError
 from handler.inference.build import build_engine
-from handler.inference.config import ModelConfig
 from handler.registry.manifest import version_of
 from lifecycle.checkpoint import read_checkpoint, read_json, read_tokenizer, write_json
 from lifecycle.data.fingerprints import decode_fingerprints, fingerprint
@@ -41,10 +40,8 @@ def text(tmp_path: Path) -> Path:
 
 
 def test_the_figures_are_those_of_transformers(folder: Path) -> None:
-    config = ModelConfig.from_json(read_json(folder / "config.json"))
-    engine = build_engine(
-        config, map_file(folder / "model.safetensors"), engine="reference", kv_cache_bytes=10**7, threads=1
-    )
+    config, weights = read_json(folder / "config.json"), map_file(folder / "model.safetensors")
+    engine = build_engine(config, weights, engine="reference", kv_cache_bytes=10**7, threads=1)
     model = GPT2LMHeadModel.from_pretrained(folder)
 
     ours = score_text(engine, read_tokenizer(folder / "tokenizer.json"), DOCUMENTS, stride=32)
@@ -66,10 +63,8 @@ def test_accuracy_and_confidence_are_those_of_transformers(folder: Path) -> None
     assert len(ids) <= 64
     with torch.no_grad():
         probabilities = GPT2LMHeadModel.from_pretrained(folder)(torch.tensor([ids[:-1]])).logits[0].softmax(-1).numpy()
-    config = ModelConfig.from_json(read_json(folder / "config.json"))
-    engine = build_engine(
-        config, map_file(folder / "model.safetensors"), engine="reference", kv_cache_bytes=10**7, threads=1
-    )
+    config, weights = read_json(folder / "config.json"), map_file(folder / "model.safetensors")
+    engine = build_engine(config, weights, engine="reference", kv_cache_bytes=10**7, threads=1)
 
     found = score_text(engine, tokenizer, [document], stride=32).calibration
 
