@@ -5,6 +5,7 @@ from typing import Any
 from handler.telemetry import NAMESPACE
 from tests.infrastructure.stack import Stack, gpu_stacks
 from tests.infrastructure.test_gpu_service import is_tandem
+from tests.unit.tandem import simulation
 
 TASKS = ("ECS/ContainerInsights", "DesiredTaskCount", ({"Ref": "Cluster"}, {"Ref": "Service"}), "Maximum")
 API = ("AWS/Lambda", "Invocations", ({"Ref": "ApiFunction"},), "Sum")
@@ -69,7 +70,6 @@ def test_requests_to_the_functions_wake_it() -> None:
         {"Ref": "ApiFunction"},
         {"Ref": "StreamFunction"},
     )
-    assert stack.parameters["WakeRequests"] == "60"
 
 
 def test_nothing_streams_and_requests_wake_it_all_the_same() -> None:
@@ -88,7 +88,15 @@ def test_messages_wake_it() -> None:
         {"Ref": "WakeMessages"},
     )
     assert alarm["EvaluationPeriods"] == 1
-    assert stack.parameters["WakeMessages"] == "100"
+
+
+def test_its_thresholds_are_those_that_were_simulated() -> None:
+    parameters = scaling(gpu_stacks()["both-managed"]).parameters
+    assert {name: int(parameters[name]) for name in ("WakeRequests", "WakeMessages", "IdleMinutes")} == {
+        "WakeRequests": simulation.WAKE_REQUESTS,
+        "WakeMessages": simulation.WAKE_MESSAGES,
+        "IdleMinutes": simulation.IDLE_MINUTES,
+    }
 
 
 def test_waking_asks_for_one_task_and_for_no_other_while_that_one_comes() -> None:
@@ -114,7 +122,6 @@ def test_it_sleeps_when_both_were_low_for_a_while() -> None:
     )
     assert (alarm["ComparisonOperator"], alarm["Threshold"]) == ("GreaterThanThreshold", 0)
     assert alarm["EvaluationPeriods"] == {"Ref": "IdleMinutes"}
-    assert stack.parameters["IdleMinutes"] == "15"
     assert alarm["AlarmActions"] == [{"Ref": "Sleep"}]
     sleep = stack.properties("Sleep")["StepScalingPolicyConfiguration"]
     assert (sleep["AdjustmentType"], sleep["StepAdjustments"][0]["ScalingAdjustment"]) == ("ExactCapacity", 0)
