@@ -110,8 +110,9 @@ docs: setup ## regenerate the parts of the documents that mirror code
 	@$(BIN)/python -m lifecycle.readme
 
 # Hashes for every file of every package, and no index address: the lock works with any index.
-LOCK = uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --quiet \
-	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --overrides requirements/overrides.txt
+RESOLVE = uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --quiet \
+	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
+LOCK = $(RESOLVE) --overrides requirements/overrides.txt
 
 # Without what the image has anyway; the hub's client is deleted from there, and is part of transformers.
 BESIDE_IMAGE = $$(sed -n '/^huggingface-hub==/d; s/^\([a-z0-9.-]*\)==.*/--no-emit-package \1/p' requirements/image.txt)
@@ -120,6 +121,9 @@ lock: ## resolve the dependencies anew (needs uv)
 	@$(LOCK) pyproject.toml --group lifecycle --group check --output-file requirements/dev.txt
 	@$(LOCK) pyproject.toml --constraints requirements/dev.txt --output-file requirements/image.txt
 	@$(LOCK) --group transformers --constraints requirements/dev.txt $(BESIDE_IMAGE) --output-file requirements/transformers.txt
+	@$(LOCK) pyproject.toml --group transformers --constraints requirements/dev.txt --output-file requirements/gpu.txt
+	@$(RESOLVE) --group cuda --constraints requirements/gpu.txt --output-file requirements/cuda.txt
+	@$(LOCK) pyproject.toml --group lifecycle --constraints requirements/dev.txt --output-file requirements/lifecycle.txt
 	@for group in sam checkov lm-eval; do $(LOCK) --group $$group --output-file requirements/$$group.txt; done
 
 invoke: setup .venv-sam/.ready ## send EVENT=FILE to the function under Lambda's runtime interface emulator
@@ -137,6 +141,15 @@ sam-invoke: setup sam-build ## send EVENT=FILE to the function in its container
 
 sam-api: setup sam-build ## serve the HTTP API in front of the function in its container, on PORT
 	@$(BIN)/python -m lifecycle.local sam-api --model demo --port $(PORT)
+
+gpu-image: ## build the image of the GPU service (needs a container engine), and say how to push it
+	@docker build --file infra/gpu.Dockerfile --tag gpt2-gpu .
+	@echo "Push it to ECR of the account and region that you deploy to, and name it there:"
+	@echo "  aws ecr create-repository --repository-name gpt2-gpu    # once"
+	@echo "  REGISTRY=\$$(aws sts get-caller-identity --query Account --output text).dkr.ecr.\$$(aws configure get region).amazonaws.com"
+	@echo "  aws ecr get-login-password | docker login --username AWS --password-stdin \$$REGISTRY"
+	@echo "  docker tag gpt2-gpu \$$REGISTRY/gpt2-gpu:1 && docker push \$$REGISTRY/gpt2-gpu:1"
+	@echo "  make deploy SET=\"ComputeTarget=both GpuImageUri=\$$REGISTRY/gpt2-gpu:1\""
 
 doctor: setup .venv-sam/.ready ## say what a deployment needs and whether it is there
 	@CXX="$(CXX)" $(BIN)/lifecycle doctor

@@ -72,11 +72,20 @@ def create_app(configuration: Settings, loading: ModelLoading, background: Backg
     for resource in (health, docs, playground):
         app.include_router(resource.router)
     install_error_handlers(app)
+    authorizer = authorizer_for(configuration)
+    if configuration.gpu_url:
+        from handler.tandem.forwarding import add_forwarding  # noqa: PLC0415 - a twelfth of a second, for a front alone
+
+        add_forwarding(app, configuration)
+    elif configuration.tandem_key:
+        from handler.tandem.principal import accept_forwarded  # noqa: PLC0415 - and half of it, for what is behind one
+
+        authorizer = accept_forwarded(app, configuration, authorizer)
     app.add_middleware(RespondAsyncMiddleware)
     app.add_middleware(DisconnectMiddleware)
     # The last one added is the first one asked: nobody's body is read before they may come in.
     app.add_middleware(BodyLimitMiddleware, limit=configuration.max_body_bytes)
-    app.add_middleware(AuthorizationMiddleware, authorizer=authorizer_for(configuration))
+    app.add_middleware(AuthorizationMiddleware, authorizer=authorizer)
     app.add_middleware(CapacityMiddleware, capacity=configuration.max_requests)
     app.add_middleware(ModelVersionMiddleware)
     app.add_middleware(ServerTimingMiddleware)

@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import Mapping
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol, Self
 
 # API Gateway gives up after 30 s and its clock starts before a cold start does, so it, too, is a deadline.
 GATEWAY_SECONDS = 29.0
@@ -20,6 +21,25 @@ class LambdaContext(Protocol):
 
     def get_remaining_time_in_millis(self) -> int:
         """Milliseconds until Lambda ends this invocation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deadlines:
+    """The deadlines of a request that another process passes on, on the clock of `time.time()`.
+
+    Attributes:
+        whole: of an answer in one piece: whoever passes it on needs time to answer itself when none comes.
+        stream: of a stream's end, if it has one: that one is coming is seen from its beginning.
+    """
+
+    whole: float
+    stream: float | None
+
+    @classmethod
+    def after(cls, whole_seconds: float, stream_seconds: float | None) -> Self:
+        """The deadlines that lie so many seconds ahead; clocks of two machines need not agree for that."""
+        now = time.time()
+        return cls(now + whole_seconds, None if stream_seconds is None else now + stream_seconds)
 
 
 def deadline_of(event: Mapping[str, Any], context: LambdaContext | None) -> float | None:

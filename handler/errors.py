@@ -138,6 +138,14 @@ class DrainingError(ServiceError):
     code = "draining"
 
 
+class StreamInterruptedError(ServiceError):
+    """What was making a stream went away while it did; this is the stream's last event."""
+
+    status = 503
+    type = "server_error"
+    code = "stream_interrupted"
+
+
 class DeadlineExceededError(ServiceError):
     """The deadline passed before the first token."""
 

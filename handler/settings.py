@@ -18,11 +18,20 @@ _AUDIENCES = r"^([^,\s]+(,[^,\s]+)*)?$"
 # Whatever is not this machine itself is asked for its keys with encryption only.
 _ISSUER = r"^$|^https://[^\s/]|^http://(127\.0\.0\.1|localhost)(:\d+)?(/|$)"
 
+# Without encryption only what cannot be reached from outside: this machine, private addresses and names, and load
+# balancers of AWS that are internal.
+_PRIVATE = (
+    r"localhost|127(\.\d+){3}|10(\.\d+){3}|172\.(1[6-9]|2\d|3[01])(\.\d+){2}|192\.168(\.\d+){2}"
+    r"|[\w.-]+\.internal|internal-[\w.-]+\.amazonaws\.com(\.cn)?"
+)
+_GPU_URL = rf"^$|^https://[\w.-]+(:\d+)?/?$|^http://({_PRIVATE})(:\d+)?/?$"
+
 
 class Settings(BaseModel):
     """What the environment says. Limits are described by what a client sees when it meets them."""
 
-    model_config = ConfigDict(frozen=True)
+    # One of them is a secret, which a message about another one must not tell.
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
     models_bucket: str = Field(description="The S3 bucket that holds the models.")
     results_bucket: str = Field(
@@ -82,6 +91,19 @@ class Settings(BaseModel):
     jwt_audience: str = Field(
         "", pattern=_AUDIENCES, description="The audiences of which a token must name one, separated by commas."
     )
+    gpu_url: str = Field(
+        "",
+        pattern=_GPU_URL,
+        description="The address of a GPU service to which generation is forwarded while it is awake (see "
+        "docs/tandem.md); without encryption only a private one.",
+    )
+    tandem_key: str = Field(
+        "",
+        pattern=r"^(|\S{32,})$",
+        repr=False,
+        description="The secret of at least 32 characters by which a GPU service knows what the front forwards: needed "
+        "with GPU_URL; without it, this process is the one that is forwarded to.",
+    )
     max_prompt_tokens: int = Field(
         1024, ge=1, description="A longer prompt is refused with 400 `context_length_exceeded`."
     )
@@ -115,6 +137,8 @@ class Settings(BaseModel):
             raise ValueError("AUTH_MODE=api-key needs KEYS_TABLE, the table the keys are checked against")
         if self.jwt_issuer and not self.jwt_audience:
             raise ValueError("JWT_ISSUER needs JWT_AUDIENCE: its tokens may be meant for anybody")
+        if self.gpu_url and not self.tandem_key:
+            raise ValueError("GPU_URL needs TANDEM_KEY: the service there must know who forwards to it")
         if self.auth_mode == "none" and "AWS_LAMBDA_FUNCTION_NAME" in os.environ:
             raise ValueError("AUTH_MODE=none is for a server on your own machine, not for a function")
         return self

@@ -10,7 +10,7 @@ import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 from uuid import uuid4
 
 import boto3
@@ -23,6 +23,10 @@ from lifecycle.promoting import promote
 from lifecycle.publishing import publish
 from lifecycle.signing import public_key
 from lifecycle.store import WritableStore
+
+# What a stack has while no model is in it: no snapshot, which would hold none, and no GPU service, whose tasks would
+# never be ready and whose deployment would therefore be undone.
+WITHOUT_A_MODEL: Final = {"SnapStart": "false", "ComputeTarget": "lambda"}
 
 FIRST_KEY = "made by the first deployment"
 
@@ -79,7 +83,8 @@ class Sam:
 class Stack:
     """A deployed stack: its outputs, its parameters, and the first API key, where this deployment made it.
 
-    `stream_url` is where responses stream, if they do: the function URL, or else the REST API.
+    `stream_url` is where responses stream, if they do: the function URL, or else the REST API. `gpu_url` is where a GPU
+    service answers, with a bucket for the logs of who came; in a stack of both, it answers to the functions alone.
     """
 
     api_url: str
@@ -88,6 +93,8 @@ class Stack:
     keys_table: str
     parameters: Mapping[str, str] = field(default_factory=dict)
     stream_url: str | None = None
+    gpu_url: str | None = None
+    gpu_access_logs: str | None = None
     new_key: str | None = None
 
 
@@ -149,11 +156,11 @@ def deploy(
         raise InvalidRequestError("The stack serves signed models only: give the key, --sign-with KEY_ARN")
     builder.build()
     if before is None:
-        # Not the snapshot yet, which would hold no model. A stack without a model answers nothing, so the first one
-        # goes live even if nobody evaluated it; the alias's history says so.
-        deployed = _deploy(builder, stack, {**parameters, "SnapStart": "false"})
+        # A stack without a model answers nothing, so the first one goes live even if nobody evaluated it; the alias's
+        # history says so.
+        deployed = _deploy(builder, stack, {**parameters, **WITHOUT_A_MODEL})
         _publish(folder, deployed.models_bucket, deployed.parameters["ModelAlias"], force=True, sign_with=sign_with)
-        if parameters.get("SnapStart") == "true":
+        if any(parameters.get(name, value) != value for name, value in WITHOUT_A_MODEL.items()):
             deployed = _deploy(builder, stack, parameters)
     else:
         alias = parameters.get("ModelAlias", before.parameters["ModelAlias"])
@@ -190,6 +197,8 @@ def find_stack(name: str) -> Stack | None:
         outputs["KeysTable"],
         parameters,
         stream_url,
+        outputs.get("GpuUrl"),
+        outputs.get("GpuAccessLogs"),
     )
 
 

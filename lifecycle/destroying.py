@@ -3,6 +3,7 @@
 The stack goes first, so that nothing is written any more while the buckets are emptied.
 """
 
+from functools import partial
 from typing import Protocol
 
 import boto3
@@ -20,7 +21,7 @@ class Remover(Protocol):
 
 
 def destroy(remover: Remover, name: str, stack: Stack, *, models: bool) -> None:
-    """Delete a stack and what it leaves behind: results, files, batches, API keys.
+    """Delete a stack and what it leaves behind: API keys, results, files, batches, access logs of a GPU service.
 
     Args:
         remover: what deletes the stack itself.
@@ -32,19 +33,24 @@ def destroy(remover: Remover, name: str, stack: Stack, *, models: bool) -> None:
         StoreUnavailableError: something could not be deleted; what is left is named.
     """
     remover.delete(name)
-    left = [f"s3://{stack.results_bucket}", f"table {stack.keys_table}"]
-    left += [f"s3://{stack.models_bucket}"] if models else []
+    buckets = [stack.gpu_access_logs, stack.models_bucket if models else None]
+    left = {
+        f"s3://{stack.results_bucket}": partial(_delete_bucket, stack.results_bucket),
+        f"table {stack.keys_table}": partial(_delete_table, stack.keys_table),
+        **{f"s3://{bucket}": partial(_delete_bucket, bucket) for bucket in buckets if bucket},
+    }
     try:
-        _delete_bucket(stack.results_bucket)
-        left.pop(0)
-        boto3.client("dynamodb").delete_table(TableName=stack.keys_table)
-        left.pop(0)
-        if models:
-            _delete_bucket(stack.models_bucket)
+        for thing in list(left):
+            left[thing]()
+            del left[thing]
     except (BotoCoreError, ClientError) as error:
         raise StoreUnavailableError(
             f"The stack {name} is gone; left, to be deleted by hand: {', '.join(left)} ({error})"
         ) from error
+
+
+def _delete_table(name: str) -> None:
+    boto3.client("dynamodb").delete_table(TableName=name)
 
 
 def _delete_bucket(name: str) -> None:

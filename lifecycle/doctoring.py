@@ -31,6 +31,10 @@ OF_REGION = "/aws/service/global-infrastructure/regions/{region}/services/{servi
 # What Lambda keeps for functions that reserve nothing; what is above can be reserved.
 UNRESERVED = 100
 
+# Processors of instances with GPUs that may run at once, which is none in a new account.
+GPU_QUOTAS = {"L-DB2E81BA": "on demand", "L-3819A6DF": "on Spot"}
+GPU_QUOTA = "https://console.aws.amazon.com/servicequotas/home/services/ec2/quotas/L-DB2E81BA"
+
 QUOTA = "https://console.aws.amazon.com/servicequotas/home/services/lambda/quotas/L-B99A9384"
 
 
@@ -84,7 +88,7 @@ def examine_account(clients: Clients) -> Iterator[Finding]:
         return
     region = clients("sts").meta.region_name
     yield Finding("ok", "credentials", f"account {account}, region {region}")
-    for name, ask in (("region", _services), ("concurrency", _concurrency)):
+    for name, ask in (("region", _services), ("concurrency", _concurrency), ("gpu", _gpus)):
         try:
             yield ask(clients)
         except (BotoCoreError, ClientError) as error:
@@ -113,6 +117,21 @@ def _concurrency(clients: Clients) -> Finding:
             "note", "concurrency", f"{has}; MaxConcurrency can reserve none of them: ask for more at {QUOTA}"
         )
     return Finding("ok", "concurrency", f"{has}; MaxConcurrency can reserve up to {free}")
+
+
+def _gpus(clients: Clients) -> Finding:
+    quotas = clients("service-quotas")
+    found = {
+        name: int(quotas.get_service_quota(ServiceCode="ec2", QuotaCode=code)["Quota"]["Value"])
+        for code, name in GPU_QUOTAS.items()
+    }
+    has = ", ".join(f"{processors} processors {name}" for name, processors in found.items())
+    # The smallest instance has four.
+    if max(found.values()) < 4:
+        return Finding(
+            "note", "gpu", f"{has}; a GPU service (ComputeTarget) needs 4 a task: ask for more at {GPU_QUOTA}"
+        )
+    return Finding("ok", "gpu", f"{has}, for a GPU service (ComputeTarget), 4 or more a task")
 
 
 def _first_line(program: str, *arguments: str) -> str:

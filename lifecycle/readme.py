@@ -14,6 +14,10 @@ from handler.container.metrics import Metrics
 from handler.container.settings import ContainerSettings
 from handler.kept.multipart import MOST_PARTS, SMALLEST_PART
 from handler.settings import Settings
+from handler.tandem import rules
+from handler.tandem.exchange import NEXT_EVENT_SECONDS
+from handler.tandem.rules import Belief, Sign
+from handler.tandem.upstream import CONNECT_SECONDS
 from handler.telemetry import SERVICE
 from handler.work.bulk import limits
 from handler.work.lines import LARGEST_LINE
@@ -22,7 +26,7 @@ from lifecycle.cli import app
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
-DOCUMENTS = (README, ROOT / "docs" / "bulk.md")
+DOCUMENTS = (README, ROOT / "docs" / "bulk.md", ROOT / "docs" / "tandem.md")
 RESULTS = ROOT / "bench" / "results"
 
 PLAN: Final = "lifecycle plan docs/traffic.json --model gpt2-xl --goal 5 --gpu-tokens-per-second 6400"
@@ -168,6 +172,29 @@ def plan_example() -> str:
     return f"```\n$ {PLAN}\n{said}```\n"
 
 
+def tandem_table() -> str:
+    """What the front believes after each sign, by the rules themselves."""
+    rows = []
+    for belief in Belief:
+        after = [rules.TRANSITIONS.get((belief, sign), belief) for sign in Sign]
+        rows.append([f"**{belief.name}**", *("" if each is belief else each.name for each in after)])
+    return _table(["believed", *(sign.name for sign in Sign)], rows)
+
+
+def tandem_seconds_table() -> str:
+    """How long the rules wait for what."""
+    waits = {
+        "between two looks, where no answered request shows that it is awake": rules.LOOK_SECONDS,
+        "after the first failure, until the next look": rules.FIRST_PAUSE_SECONDS,
+        "after many, each pause being twice the one before, at most": rules.LONGEST_PAUSE_SECONDS,
+        "until what was seen says nothing about now": rules.MEMORY_SECONDS,
+        "for a connection": CONNECT_SECONDS,
+        "for the first byte of an answer: half of the time left, at most": rules.FIRST_BYTE_SECONDS,
+        "for the next event of a stream": NEXT_EVENT_SECONDS,
+    }
+    return _table(["waiting", "seconds"], [[what, f"{seconds:g}"] for what, seconds in waits.items()])
+
+
 SECTIONS: Mapping[str, Callable[[], str]] = {
     "settings": settings_table,
     "container settings": container_settings_table,
@@ -179,6 +206,8 @@ SECTIONS: Mapping[str, Callable[[], str]] = {
     "plan": plan_example,
     "bulk limits": bulk_limits_table,
     "bulk costs": bulk_costs_table,
+    "tandem": tandem_table,
+    "tandem seconds": tandem_seconds_table,
 }
 
 

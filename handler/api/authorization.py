@@ -79,7 +79,7 @@ def api_key_authorizer(keys: KeysTable, limits: KeyLimits) -> Authorizer:
         if found is None:
             raise AuthenticationError("This API key is not known, or it was revoked.")
         limits.count_request(found)
-        scope.setdefault("state", {})["allowance"] = limits.allowance(found)
+        scope.setdefault("state", {}).update(key=found, allowance=limits.allowance(found))
         return f"key:{found.id}"
 
     return authorize

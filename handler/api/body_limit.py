@@ -38,11 +38,11 @@ class BodyLimitMiddleware:
             )
             await error_response(error)(scope, receive, send)
             return
-        await self._app(scope, _replaying(body, receive), send)
+        await self._app(scope, replaying(body, receive), send)
 
 
-def _replaying(body: bytes, receive: Receive) -> Receive:
-    """A `receive` that hands out the body once more, and then what the client does next."""
+def replaying(body: bytes, receive: Receive) -> Receive:
+    """A `receive` that hands out a body that was read, once more, and then what the client does next."""
     read = False
 
     async def replay() -> Message:

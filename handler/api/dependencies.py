@@ -6,11 +6,12 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
 
 from fastapi import Depends, Request
+from starlette.types import Scope
 
 from handler.allowance import UNLIMITED, Allowance
 from handler.api.validation import printable
 from handler.cancellation import Cancellation
-from handler.deadline import deadline_of
+from handler.deadline import Deadlines, deadline_of
 from handler.errors import NotForLimitedKeysError, UnknownModelError
 from handler.kept.batches import Batches
 from handler.kept.files import Files
@@ -24,10 +25,19 @@ if TYPE_CHECKING:
     from handler.loading import ModelLoading
 
 
-def _deadline(request: Request) -> float | None:
+def deadline_in(scope: Scope) -> float | None:
+    """The deadline of a request, from the Lambda event that brought it, if one did; see `deadline_of`."""
     # Where responses stream, no gateway's clock runs, only Lambda's.
-    streams = RESPONSE_STREAM in request.scope.get("extensions", {})
-    return deadline_of({} if streams else request.scope.get("aws.event", {}), request.scope.get("aws.context"))
+    streams = RESPONSE_STREAM in scope.get("extensions", {})
+    return deadline_of({} if streams else scope.get("aws.event", {}), scope.get("aws.context"))
+
+
+async def _deadline(request: Request) -> float | None:
+    given: Deadlines | None = getattr(request.state, "deadlines", None)
+    if given is None:
+        return deadline_in(request.scope)
+    body = await request.json()  # which was parsed for the route, and is kept
+    return given.stream if getattr(body, "stream", False) else given.whole
 
 
 Deadline = Annotated[float | None, Depends(_deadline)]

@@ -78,8 +78,13 @@ class EventStream(Response):
             event = await made.get()
         if isinstance(event, CancelledRequestError):
             return  # nobody listens any more
-        last = "[DONE]" if event is None else json.dumps(body_of(event))
-        await send({"type": "http.response.body", "body": _line(last), "more_body": False})
+        last = _line("[DONE]") if event is None else error_event(event)
+        await send({"type": "http.response.body", "body": last, "more_body": False})
+
+
+def error_event(error: Exception) -> bytes:
+    """The last event of a stream that something has gone wrong with."""
+    return _line(json.dumps(body_of(error)))
 
 
 def _line(data: str) -> bytes:

@@ -51,6 +51,8 @@ def deploy(
     console.print(f"{folder.name} is live at {deployed.api_url} (documentation: {deployed.api_url}/docs).")
     if deployed.stream_url:
         console.print(f"It streams at {deployed.stream_url.rstrip('/')}.")
+    if deployed.gpu_url and deployed.parameters["ComputeTarget"] == "gpu":
+        console.print(f"The GPU service answers at {deployed.gpu_url}.")
 
 
 def _setting(text: str) -> tuple[str, str]:

@@ -2,13 +2,19 @@
 
 import pytest
 
-from tests.infrastructure.stack import CHOICES, Stack, name_of, stacks
+from tests.infrastructure.stack import CHOICES, GPU, Stack, gpu_stacks, name_of, stacks
 
 
 @pytest.fixture(params=[name_of(choice) for choice in CHOICES])
 def stack(request: pytest.FixtureRequest) -> Stack:
     """What CloudFormation would create for one choice of parameters."""
     return stacks()[request.param]
+
+
+@pytest.fixture(params=GPU)
+def gpu_stack(request: pytest.FixtureRequest) -> Stack:
+    """What it would create for one choice of a GPU service."""
+    return gpu_stacks()[request.param]
 
 
 @pytest.fixture

@@ -6,6 +6,8 @@ the list of CloudFormation templates, in each nested stack its own as `Template`
 
 import json
 import sys
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +22,8 @@ IMAGE = "111122223333.dkr.ecr.us-east-1.amazonaws.com/gpt2:api"
 def main() -> None:
     """Transform once for each set of parameters."""
     templates = []
-    source = Path("template.yaml").read_text()
     for parameters in json.load(sys.stdin):
-        template = yaml_parse(source)
+        template = read(Path("template.yaml"))
         for resource in template["Resources"].values():
             if resource["Type"] == "AWS::Serverless::Function":
                 resource["Properties"]["ImageUri"] = IMAGE
@@ -32,12 +33,23 @@ def main() -> None:
     json.dump(templates, sys.stdout)
 
 
+def read(path: Path) -> dict[str, Any]:
+    """A template of one's own, parsed once for all, which takes longer than a transform."""
+    return deepcopy(_parsed(path))
+
+
+@cache
+def _parsed(path: Path) -> dict[str, Any]:
+    template: dict[str, Any] = yaml_parse(path.read_text())
+    return template
+
+
 def nest(template: dict[str, Any], folder: Path) -> None:
     """Put the templates of nested stacks, which are named by paths from their parent's folder, into them."""
     for resource in template["Resources"].values():
         if resource["Type"] == "AWS::CloudFormation::Stack":
             path = folder / resource["Properties"]["TemplateURL"]
-            resource["Template"] = yaml_parse(path.read_text())
+            resource["Template"] = read(path)
             nest(resource["Template"], path.parent)
 
 

@@ -44,6 +44,31 @@ ALL_AT_ONCE = {name: value for choice in OPERATED for name, value in choice.item
 
 CHOICES = CALLED + [CALLED[0] | choice for choice in (*OPERATED, ALL_AT_ONCE)]
 
+# A GPU service: every target with every capacity, and each of the other choices that a condition depends on.
+IMAGE = "111122223333.dkr.ecr.us-east-1.amazonaws.com/gpt2-gpu:1"
+CERTIFIED = {
+    "GpuCertificateArn": "arn:aws:acm:us-east-1:111122223333:certificate/1",
+    "GpuDomain": "gpu.example.com",
+}
+GIVEN_VPC = {"VpcId": "vpc-1", "PrivateSubnetIds": "subnet-a,subnet-b", "PublicSubnetIds": "subnet-c,subnet-d"}
+_TARGETS = {"both": {"ComputeTarget": "both"}, "gpu": {"ComputeTarget": "gpu", **CERTIFIED}}
+_CAPACITIES = {"managed": "managed-instances", "group": "auto-scaling-group"}
+GPU: dict[str, dict[str, str]] = {
+    f"{target}-{capacity}{name}": {**CALLED[0], "GpuImageUri": IMAGE, **chosen, "GpuCapacity": kind, **changes}
+    for target, chosen in _TARGETS.items()
+    for capacity, kind in _CAPACITIES.items()
+    for name, changes in {
+        "": {},
+        "-spot": {"GpuSpotPercent": "25"},
+        **({"-given-certified": {**GIVEN_VPC, **CERTIFIED}} if capacity == "managed" else {}),
+    }.items()
+} | {
+    "both-everything": {
+        **CALLED[0], **ALL_AT_ONCE, "GpuImageUri": IMAGE, **_TARGETS["both"], "AuthMode": "iam", "Streaming": "none",
+        "Models": "tiny,other", "ReplyTo": REPLY_TO,
+    }
+}  # fmt: skip
+
 NO_VALUE = {"Ref": "AWS::NoValue"}
 
 
@@ -98,6 +123,12 @@ class Stack:
 def stacks() -> dict[str, Stack]:
     """Every choice's stack, by the choice's name."""
     return dict(zip(map(name_of, CHOICES), stacks_of(CHOICES), strict=True))
+
+
+@cache
+def gpu_stacks() -> dict[str, Stack]:
+    """The stacks with a GPU service, by the choices' names."""
+    return dict(zip(GPU, stacks_of(list(GPU.values())), strict=True))
 
 
 def stacks_of(choices: Sequence[Mapping[str, str]]) -> list[Stack]:
@@ -158,7 +189,7 @@ def _decided(template: dict[str, Any], parameters: dict[str, Any]) -> Stack:
             for name, each in template.get(section, {}).items()
             if "Condition" not in each or holds(conditions[each["Condition"]], parameters, conditions)
         }
-    given = {name: each["Properties"].get("Parameters", {}) for name, each in template["Resources"].items()}
+    given = {name: each.get("Properties", {}).get("Parameters", {}) for name, each in template["Resources"].items()}
     nested = {
         name: _decided(each, {key: _known(value, parameters) for key, value in given[name].items()})
         for name, each in inner.items()

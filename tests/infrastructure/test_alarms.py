@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 from handler.stages import Stage
 from handler.telemetry import COMPLETION_METRICS, DIMENSIONS, NAMESPACE, cold_start_metric
-from tests.infrastructure.stack import ROOT, Stack
+from tests.infrastructure.stack import ROOT, Stack, gpu_stacks
 from tests.infrastructure.test_events import arn, mappings
 
 # Its failure is the failure of the deployment that called it, which says so.
@@ -29,6 +29,8 @@ def alarms(stack: Stack) -> Iterator[Alarm]:
     for member in stack.family:
         for kind, each in member.of_type("AWS::CloudWatch::Alarm").items():
             properties = each["Properties"]
+            if "AlarmName" not in properties:
+                continue  # it scales, and tells nobody: see test_gpu_scaling.py
             metrics = [
                 metric["MetricStat"]["Metric"] for metric in properties.get("Metrics", []) if "MetricStat" in metric
             ]
@@ -42,7 +44,7 @@ def alarms(stack: Stack) -> Iterator[Alarm]:
 
 def resource_of(member: Stack, value: dict[str, str]) -> str:
     """The resource of the whole stack that a parameter of a nested one stands for."""
-    resource = member.parameters[value["Ref"]]
+    resource = member.parameters.get(value["Ref"], value)
     name: str = resource["Ref"] if "Ref" in resource else resource["Fn::GetAtt"][0]
     return name
 
@@ -101,7 +103,7 @@ def test_no_data_is_no_trouble_and_trouble_is_told_to_whoever_wants_to_be(stack:
     tells = bool(stack.parameters["AlarmEmail"])
     for alarm in alarms(stack):
         assert alarm.properties["TreatMissingData"] == "notBreaching"
-        topic = {"Ref": "Topic" if alarm.kind.startswith("Function") else "AlarmTopic"}
+        topic = {"Ref": "Topic" if alarm.kind.startswith(("Function", "Gpu")) else "AlarmTopic"}
         expected = [topic] if tells else None
         assert (alarm.properties.get("AlarmActions"), alarm.properties.get("OKActions")) == (expected, expected)
     watching = stack.nested["Observability"]
@@ -166,15 +168,16 @@ def test_a_budget_is_set_where_one_is_named(stack: Stack) -> None:
         ]
 
 
-def test_every_alarm_points_to_its_runbook_and_every_runbook_has_an_alarm(operated_stack: Stack) -> None:
+def test_every_alarm_points_to_its_runbook_and_every_runbook_has_an_alarm() -> None:
+    everything = gpu_stacks()["both-everything"]
     anchors = set()
-    for alarm in alarms(operated_stack):
+    for alarm in alarms(everything):
         anchor = kebab(alarm.kind)
         assert alarm.properties["AlarmDescription"]["Fn::Sub"].endswith(f". Runbook: ${{Runbooks}}#{anchor}")
         anchors.add(anchor)
-    anchors |= {kebab(name) for name in operated_stack.nested["Observability"].of_type("AWS::Budgets::Budget")}
+    anchors |= {kebab(name) for name in everything.nested["Observability"].of_type("AWS::Budgets::Budget")}
     # By default the descriptions name the file in this repository.
-    page = (ROOT / operated_stack.parameters["Runbooks"]).read_text()
+    page = (ROOT / everything.parameters["Runbooks"]).read_text()
     assert [heading.lower().replace(" ", "-") for heading in re.findall(r"^## (.+)$", page, re.MULTILINE)] == sorted(
         anchors
     )
@@ -182,19 +185,39 @@ def test_every_alarm_points_to_its_runbook_and_every_runbook_has_an_alarm(operat
 
 def test_the_dashboard_shows_every_metric_of_the_service(default_stack: Stack) -> None:
     dashboard = default_stack.nested["Dashboard"]
-    body = dashboard.properties("Dashboard")["DashboardBody"]["Fn::Sub"]
-    named = set(re.findall(r"\$\{([A-Za-z:]+)\}", body))
-    assert named - {"AWS::Region"} == set(dashboard.template["Parameters"])
-    shown = set()
+    text, gpu = dashboard.properties("Dashboard")["DashboardBody"]["Fn::Sub"]
+    assert gpu == {"Gpu": ""}
+    named = set(re.findall(r"\$\{([A-Za-z:]+)\}", text))
+    of_the_gpu_service = {"GpuName", "GpuCluster", "GpuService", "GpuBalancer"}
+    assert named - {"AWS::Region", "Gpu"} == set(dashboard.template["Parameters"]) - of_the_gpu_service
+    own = {metric for metric in shown(text.replace("${Gpu}", "")) if metric[0] == NAMESPACE}
+    assert {metric[1] for metric in own} == {*COMPLETION_METRICS, *map(cold_start_metric, get_args(Stage))}
+    assert {metric[2::2] for metric in own} == {DIMENSIONS}
+
+
+def test_the_dashboard_shows_the_gpu_service_where_there_is_one(gpu_stack: Stack) -> None:
+    dashboard = gpu_stack.nested["Dashboard"]
+    text, gpu = dashboard.properties("Dashboard")["DashboardBody"]["Fn::Sub"]
+    widgets = gpu["Gpu"]["Fn::Sub"]
+    before, both = shown(text.replace("${Gpu}", "")), shown(text.replace("${Gpu}", widgets))
+    assert before < both
+    service = ("ClusterName", "${GpuCluster}", "ServiceName", "${GpuService}")
+    assert ("ECS/ContainerInsights", "RunningTaskCount", *service) in both
+    assert (NAMESPACE, "requests_in_flight", "function", "${GpuName}") in both
+    own = {metric[1] for metric in both - before if metric[:1] + metric[2::2] == (NAMESPACE, *DIMENSIONS)}
+    assert own == set(COMPLETION_METRICS)
+
+
+def shown(body: str) -> set[tuple[str, ...]]:
+    """The metrics of a dashboard, each written out."""
+    metrics = set()
     for widget in json.loads(body)["widgets"]:
         before: list[str] = []
         for line in widget["properties"]["metrics"]:
             metric = [part for part in line if isinstance(part, str)]
             before = before if metric == ["..."] else [old if new == "." else new for new, old in pairs(metric, before)]
-            shown.add(tuple(before))
-    own = [metric for metric in shown if metric[0] == NAMESPACE]
-    assert {metric[1] for metric in own} == {*COMPLETION_METRICS, *map(cold_start_metric, get_args(Stage))}
-    assert {metric[2::2] for metric in own} == {DIMENSIONS}
+            metrics.add(tuple(before))
+    return metrics
 
 
 def pairs(metric: list[str], before: list[str]) -> Iterator[tuple[str, str]]:

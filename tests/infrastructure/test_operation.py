@@ -1,5 +1,7 @@
 """How a new version takes over, and what bounds the bill."""
 
+import json
+import re
 from typing import Any
 
 from handler.canary import ANSWER_SECONDS, ATTEMPTS, GOLDEN, PAUSE_SECONDS
@@ -63,7 +65,21 @@ def test_nothing_that_costs_is_on_unless_asked_for(default_stack: Stack) -> None
 
 
 def test_nested_stacks_are_given_what_they_ask_for(stack: Stack) -> None:
+    assert_are_given_what_they_ask_for(stack)
+
+
+def test_those_of_a_gpu_service_are_given_what_they_ask_for(gpu_stack: Stack) -> None:
+    assert_are_given_what_they_ask_for(gpu_stack)
+
+
+def assert_are_given_what_they_ask_for(stack: Stack) -> None:
+    """That every stack is handed the parameters it has no default for, and gives others what they ask it for."""
     for member in stack.family:
+        asked = re.findall(r'"Fn::GetAtt": \["(\w+)", "Outputs\.(\w+)"\]', json.dumps(member.template))
+        asked_of_others = {(name, output) for name, output in asked if name in member.nested}
+        assert len(asked_of_others) == len(set(asked))
+        missing = [each for each in asked_of_others if each[1] not in member.nested[each[0]].template["Outputs"]]
+        assert missing == []
         for name, nested in member.nested.items():
             given = set(member.properties(name)["Parameters"])
             parameters = nested.template["Parameters"]

@@ -6,11 +6,16 @@ import socket
 import subprocess
 import sys
 
+import pytest
+
 # Each takes a tenth of a second or more, and nothing on the way to a token needs it.
 NEVER = {
     "torch", "transformers", "boto3", "safetensors", "huggingface_hub", "jinja2", "jwt", "scipy", "pandas",
     "prometheus_client",
 }  # fmt: skip
+
+# What forwards to a GPU service, and who is forwarded to.
+TANDEM = {"httpx", "jwt"}
 
 # What our own runtime needs beside the function.
 RUNTIME = {"h11", "awslambdaric"}
@@ -40,7 +45,7 @@ def test_reading_the_model_begins_before_the_application_is_imported() -> None:
 
 def test_the_entry_point_imports_nothing_that_a_request_does_not_need() -> None:
     modules = modules_after("import handler.main")
-    assert modules & (NEVER | RUNTIME) == set()
+    assert modules & (NEVER | RUNTIME | TANDEM) == set()
     assert {"fastapi", "mangum", "numpy", "tokenizers"} <= modules
     modules = modules_after("import handler.main, handler.runtime.loop")
     assert modules & NEVER == set()
@@ -59,3 +64,11 @@ assert handler.aws._dynamodb.cache_info().currsize == 1
 """
     with socket.create_server(("127.0.0.1", 0)) as silent:  # it lets everybody in and says nothing
         assert "boto3" in modules_after(code % silent.getsockname()[1])
+
+
+@pytest.mark.parametrize(("variables", "needed"), [({}, {"jwt"}), ({"GPU_URL": "http://127.0.0.1:%d"}, TANDEM)])
+def test_a_tandem_is_imported_by_those_who_are_in_one(variables: dict[str, str], needed: set[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        told = {name: value % silent.getsockname()[1] for name, value in variables.items()}
+        code = f"import os; os.environ |= {told | {'TANDEM_KEY': 'x' * 32}}; import handler.main"
+        assert modules_after(code) & TANDEM == needed

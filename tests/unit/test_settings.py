@@ -42,6 +42,8 @@ def test_defaults(environment: pytest.MonkeyPatch) -> None:
         "kv_cache_mb": 600,
         "cache_mb": 0,
         "threads": 0,
+        "gpu_url": "",
+        "tandem_key": "",
     }
 
 
@@ -57,6 +59,12 @@ def test_defaults(environment: pytest.MonkeyPatch) -> None:
         ("JWT_ISSUER", "http://localhost.example", "jwt_issuer\n  String should match pattern"),
         ("JWT_AUDIENCE", "text,", "jwt_audience\n  String should match pattern"),
         ("JWT_ISSUER", "file:///etc/keys", "jwt_issuer\n  String should match pattern"),
+        ("GPU_URL", "https://gpu.example", "GPU_URL needs TANDEM_KEY"),
+        ("GPU_URL", "http://gpu.example", "gpu_url\n  String should match pattern"),
+        ("GPU_URL", "http://10.0.0.1.example", "gpu_url\n  String should match pattern"),
+        ("GPU_URL", "http://172.32.0.1", "gpu_url\n  String should match pattern"),
+        ("GPU_URL", "https://gpu.example/path", "gpu_url\n  String should match pattern"),
+        ("TANDEM_KEY", "short", "tandem_key\n  String should match pattern"),
     ],
 )
 def test_a_wrong_variable_is_named(environment: pytest.MonkeyPatch, name: str, value: str, message: str) -> None:
@@ -79,3 +87,28 @@ def test_more_models_are_names_separated_by_commas() -> None:
     for wrong in ("a,", "A", "a, b", "a;b", "../a"):
         with pytest.raises(ValidationError, match="models"):
             Settings.model_validate({**minimum, "models": wrong})
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://gpu.example.com",
+        "http://127.0.0.1:8080",
+        "http://10.1.2.3",
+        "http://172.31.0.1:80/",
+        "http://gpu.tandem.internal",
+        "http://internal-GPU-Load-1ABC-123.eu-central-1.elb.amazonaws.com",
+    ],
+)
+def test_a_gpu_service_is_asked_in_private_or_encrypted(address: str) -> None:
+    values = {"models_bucket": "models", "model_name": "gpt2", "keys_table": "keys"}
+    assert Settings.model_validate({**values, "gpu_url": address, "tandem_key": "x" * 32}).gpu_url == address
+
+
+def test_a_secret_is_in_no_message(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("TANDEM_KEY", "s3cret-" * 5)
+    assert "s3cret" not in repr(Settings.from_environment(os.environ))
+    environment.setenv("JWT_ISSUER", "https://issuer.example")
+    with pytest.raises(ValidationError) as raised:
+        Settings.from_environment(os.environ)
+    assert "s3cret" not in str(raised.value)

@@ -13,7 +13,7 @@ from handler.registry.loader import ModelSource
 from handler.registry.s3 import s3_client
 from lifecycle.aliases import history
 from lifecycle.commands.deploy import deploy as command
-from lifecycle.deploying import Sam, check_account, deploy, find_stack
+from lifecycle.deploying import WITHOUT_A_MODEL, Sam, check_account, deploy, find_stack
 from lifecycle.keys import KeyRegistry
 from lifecycle.local.models import DEMO
 from lifecycle.quality import QualityError
@@ -29,7 +29,9 @@ TEMPLATE = {
             "ModelAlias": "live",
             "AuthMode": "api-key",
             "SnapStart": "false",
+            "ComputeTarget": "lambda",
             "ModelPublicKey": "",
+            "GpuImageUri": "",
             "Deployment": "",
         }.items()
     },
@@ -98,7 +100,7 @@ def test_first_deployment_comes_before_the_model_and_makes_a_key() -> None:
 
     assert builder.builds == 1
     [(parameters, live)] = builder.deployments
-    assert without_name(parameters) == {"ModelName": "demo", "SnapStart": "false"}
+    assert without_name(parameters) == {"ModelName": "demo", **WITHOUT_A_MODEL}
     assert live == []
     store = WritableStore(s3_client(), deployed.models_bucket)
     assert store.aliases("demo")["live"].version == store.versions("demo")[0]
@@ -115,8 +117,20 @@ def test_snapshot_is_taken_when_the_model_is_there() -> None:
 
     (first, live_at_first), (second, live_then) = builder.deployments
     assert first["Deployment"] != second["Deployment"]
-    assert without_name(first) == {"ModelName": "demo", "SnapStart": "false"}
+    assert without_name(first) == {"ModelName": "demo", **WITHOUT_A_MODEL}
     assert without_name(second) == {"ModelName": "demo", "SnapStart": "true"}
+    assert (live_at_first, live_then) == ([], ["demo"])
+
+
+@pytest.mark.usefixtures("aws")
+def test_a_gpu_service_is_started_when_the_model_is_there() -> None:
+    builder = FakeBuilder()
+    asked_for = {"ComputeTarget": "both", "GpuImageUri": "an image"}
+    deploy(builder, "text", DEMO, asked_for)
+
+    (first, live_at_first), (second, live_then) = builder.deployments
+    assert without_name(first) == {"ModelName": "demo", "GpuImageUri": "an image", **WITHOUT_A_MODEL}
+    assert without_name(second) == {"ModelName": "demo", **asked_for}
     assert (live_at_first, live_then) == ([], ["demo"])
 
 

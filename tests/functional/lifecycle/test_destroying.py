@@ -51,6 +51,13 @@ def test_models_go_with_every_version_when_told_to(stack: Stack) -> None:
     assert (buckets(), tables()) == (set(), [])
 
 
+def test_access_logs_of_a_gpu_service_go(stack: Stack) -> None:
+    s3_client().create_bucket(Bucket="access-logs")
+    s3_client().put_object(Bucket="access-logs", Key="AWSLogs/1", Body=b"GET /")
+    destroy(FakeBuilder(), "text", replace(stack, gpu_access_logs="access-logs"), models=True)
+    assert buckets() == set()
+
+
 def test_a_stack_that_cannot_be_deleted_loses_nothing(stack: Stack) -> None:
     with pytest.raises(StoreUnavailableError, match="`sam delete` ended with status 1"):
         destroy(Sam(program="false"), "text", stack, models=True)

@@ -9,7 +9,7 @@ import boto3
 import pytest
 
 from lifecycle.commands.doctor import doctor
-from lifecycle.doctoring import QUOTA, Finding, examine_account, examine_machine
+from lifecycle.doctoring import GPU_QUOTA, QUOTA, Finding, examine_account, examine_machine
 from lifecycle.local.containers import SAM
 
 # Nothing listens there.
@@ -40,6 +40,17 @@ class FakeSsm:
         return {"InvalidParameters": [name for name in Names if name.rpartition("/")[2] in self._absent]}
 
 
+class FakeQuotas:
+    """Tells how many processors with GPUs there may be, which moto does not."""
+
+    def __init__(self, on_demand: float, spot: float) -> None:
+        self._quotas = {"L-DB2E81BA": on_demand, "L-3819A6DF": spot}
+
+    def get_service_quota(self, ServiceCode: str, QuotaCode: str) -> dict[str, Any]:  # noqa: N803 - as boto3 has it
+        assert ServiceCode == "ec2"
+        return {"Quota": {"Value": self._quotas[QuotaCode]}}
+
+
 def account(**fakes: Any) -> Callable[[str], Any]:
     """moto's services, and fakes in place of some."""
     return lambda name: fakes.get(name) or boto3.client(name)
@@ -47,7 +58,8 @@ def account(**fakes: Any) -> Callable[[str], Any]:
 
 @pytest.mark.usefixtures("aws")
 def test_an_account_that_has_everything() -> None:
-    assert list(examine_account(account(**{"lambda": FakeLambda(1000)}))) == [
+    fakes = {"lambda": FakeLambda(1000), "service-quotas": FakeQuotas(8.0, 0.0)}
+    assert list(examine_account(account(**fakes))) == [
         Finding("ok", "credentials", "account 123456789012, region us-east-1"),
         Finding("ok", "region", "us-east-1 has all 12 services of the stack"),
         Finding(
@@ -55,13 +67,25 @@ def test_an_account_that_has_everything() -> None:
             "concurrency",
             "1000 environments at once, of all functions of the account; MaxConcurrency can reserve up to 900",
         ),
+        Finding(
+            "ok",
+            "gpu",
+            "8 processors on demand, 0 processors on Spot, for a GPU service (ComputeTarget), 4 or more a task",
+        ),
     ]
 
 
 @pytest.mark.usefixtures("aws")
 def test_a_new_account_can_reserve_nothing() -> None:
-    [*_, finding] = examine_account(account(**{"lambda": FakeLambda(10)}))
-    assert finding == Finding(
+    fakes = {"lambda": FakeLambda(10), "service-quotas": FakeQuotas(0.0, 0.0)}
+    [*_, concurrency, gpu] = examine_account(account(**fakes))
+    assert gpu == Finding(
+        "note",
+        "gpu",
+        "0 processors on demand, 0 processors on Spot; a GPU service (ComputeTarget) needs 4 a task: "
+        f"ask for more at {GPU_QUOTA}",
+    )
+    assert concurrency == Finding(
         "note",
         "concurrency",
         "10 environments at once, of all functions of the account; MaxConcurrency can reserve none of them: "
@@ -71,7 +95,7 @@ def test_a_new_account_can_reserve_nothing() -> None:
 
 @pytest.mark.usefixtures("aws")
 def test_a_region_that_lacks_services_is_told() -> None:
-    _, finding, _ = examine_account(account(ssm=FakeSsm("codedeploy", "sqs")))
+    _, finding, *_ = examine_account(account(ssm=FakeSsm("codedeploy", "sqs")))
     assert finding == Finding(
         "missing", "region", "atlantis-1 has no codedeploy, sqs; choose another with AWS_DEFAULT_REGION"
     )
@@ -79,9 +103,10 @@ def test_a_region_that_lacks_services_is_told() -> None:
 
 @pytest.mark.usefixtures("aws")
 def test_what_aws_does_not_tell_is_no_trouble() -> None:
-    [*_, finding] = examine_account(boto3.client)
-    assert (finding.state, finding.name) == ("note", "concurrency")
-    assert finding.text.startswith("AWS does not tell: An error occurred (404)")
+    [*_, concurrency, gpu] = examine_account(boto3.client)
+    for finding, said in ((concurrency, "404"), (gpu, "NoSuchResourceException")):
+        assert finding.state == "note"
+        assert finding.text.startswith(f"AWS does not tell: An error occurred ({said})")
 
 
 @pytest.mark.usefixtures("aws")
@@ -133,5 +158,6 @@ def test_the_command_says_one_line_each_and_fails_where_something_is_missing(
         doctor()
     assert ended.value.code == 1
     lines = [line.split(maxsplit=2)[:2] for line in capsys.readouterr().out.splitlines()]
-    assert [name for _, name in lines] == ["compiler", "sam", "containers", "credentials", "region", "concurrency"]
+    of_the_account = ["credentials", "region", "concurrency", "gpu"]
+    assert [name for _, name in lines] == ["compiler", "sam", "containers", *of_the_account]
     assert ["missing", "containers"] in lines
