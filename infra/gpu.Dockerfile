@@ -32,11 +32,11 @@ RUN python -m compileall -q -j 0 --invalidation-mode unchecked-hash -x /py312_ /
 
 
 # What both run in: as nobody, whose home is the one place that can be written, because that is where torch, triton and
-# transformers keep what they compile. Nothing ever comes from the hub.
+# transformers keep what they compile.
 FROM ${BASE_IMAGE} AS base
 RUN python -m compileall -q -f -j 0 --invalidation-mode unchecked-hash -x '/(test|tests|idlelib|lib2to3|[a-z]+-packages)/' \
         "$(python -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')"
-ENV PATH=/opt/venv/bin:$PATH HOME=/tmp PYTHONUNBUFFERED=1 PYDANTIC_DISABLE_PLUGINS=true HF_HUB_OFFLINE=1 \
+ENV PATH=/opt/venv/bin:$PATH HOME=/tmp PYTHONUNBUFFERED=1 PYDANTIC_DISABLE_PLUGINS=true \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility
 WORKDIR /srv
 USER 65534
@@ -46,13 +46,14 @@ VOLUME /tmp
 
 # `python -m lifecycle train ...` as a task of its own: nothing listens here.
 FROM base AS lifecycle
-ENV HF_HUB_OFFLINE=0
 COPY --from=lifecycle-build /opt/venv /opt/venv
 COPY --from=lifecycle-build /srv /srv
 ENTRYPOINT ["python", "-m", "lifecycle"]
 
 
 FROM base AS serve
+# Models come from S3 alone.
+ENV HF_HUB_OFFLINE=1
 COPY --from=build /opt/venv /opt/venv
 COPY --from=build /srv /srv
 EXPOSE 8080
