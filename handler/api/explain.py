@@ -90,19 +90,19 @@ def explain_continuation(
             param="prompt",
         )
     if not continuation:
-        continuation = (service.most_probable(prompt, deadline),)
+        continuation = (service.insight.most_probable(prompt, deadline),)
     positions = explain(
         prompt,
         continuation,
         service.begin_of_text,
-        lambda texts: service.score(
+        lambda texts: service.insight.score(
             texts, top=body.top, deadline=deadline, cancellation=client_gone, allowance=tokens, param="prompt"
         ),
     )
     return written(
         Explanation(
             model=service.model.name,
-            system_fingerprint=service.fingerprint(service.scorer),
+            system_fingerprint=service.fingerprint(service.insight.engine),
             prompt=[Token(id=token, text=service.token_text(token)) for token in prompt],
             continuation=[_explained(position, service) for position in positions],
         )

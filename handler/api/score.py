@@ -69,20 +69,20 @@ def score(body: ScoreBody, service: Service, deadline: Deadline, client_gone: Cl
     """Score texts."""
     check_model(body.model, service)
     given = _texts(body.input)
-    service.check_count(len(given), "input")
+    service.insight.check_count(len(given), "input")
     texts = [service.encode_text(text, "input") for text in given]
     for index, text in enumerate(texts):
         if not text:
             raise InvalidRequestError(f"`input[{index}]` must not be empty; given: no tokens.", param="input")
     documents = [(service.begin_of_text, *text) for text in texts]
-    scores = service.score(
+    scores = service.insight.score(
         documents, top=0, deadline=deadline, cancellation=client_gone, allowance=tokens, param="input"
     )
     count = sum(map(len, texts))
     return written(
         ScoreAnswer(
             model=service.model.name,
-            system_fingerprint=service.fingerprint(service.scorer),
+            system_fingerprint=service.fingerprint(service.insight.engine),
             data=[_scored(index, text, bool(body.tokens), service) for index, text in enumerate(scores)],
             usage=ScoreUsage(prompt_tokens=count, total_tokens=count),
         )

@@ -45,7 +45,7 @@ def test_a_prompt_is_continued(service: TextService) -> None:
 
 
 def test_the_fingerprint_names_version_and_engine(service: TextService) -> None:
-    assert service.fingerprint(service.scorer) == f"{VERSION}-fake"
+    assert service.fingerprint(service.insight.engine) == f"{VERSION}-fake"
 
 
 def test_text_and_its_ids_are_the_same_prompt(service: TextService) -> None:
