@@ -124,10 +124,10 @@ def test_two_workers_on_one_part_agree(aws: str) -> None:
 
 
 def test_near_the_deadline_it_stops_and_goes_on_later(aws: str) -> None:
-    data = "\n".join([request("quick", max_tokens=0), request("slow", max_tokens=30)])
-    with running_place(FakeEngine(vocabulary_size=VOCABULARY, seconds_per_step=0.02)) as place:
+    data = "\n".join([request("quick", max_tokens=0), request("slow", max_tokens=50)])
+    with running_place(FakeEngine(vocabulary_size=VOCABULARY, seconds_per_step=0.04)) as place:
         run = place.put(data)
-        assert place.answer(run, whole(data), milliseconds(0.3)) == {"finished": False}
+        assert place.answer(run, whole(data), milliseconds(1.2)) == {"finished": False}
         assert place.answer(run, whole(data), milliseconds(30))["completed"] == 2
         assert place.scheduler.submitted == 3  # the slow one twice
 
