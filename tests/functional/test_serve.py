@@ -10,7 +10,7 @@ from urllib.request import Request, urlopen
 import pytest
 
 from tests.checkpoints import old_style
-from tests.serving import serving
+from tests.serving import serving, wait_until
 
 
 def generate(address: str) -> str:
@@ -25,6 +25,13 @@ def served_model(address: str) -> str:
     with urlopen(f"{address}/readyz") as answer:
         model: str = json.loads(answer.read())["model"]
     return model
+
+
+def metrics(lines: list[str]) -> str:
+    """What the address shows that the last line says."""
+    with urlopen(lines[-1].removeprefix("  curl -s ")) as answer:
+        shown: str = answer.read().decode()
+    return shown
 
 
 @pytest.fixture(scope="module")
@@ -50,11 +57,10 @@ def test_it_is_served_as_a_function_that_streams(folder: Path) -> None:
 def test_it_is_served_as_its_container_does(folder: Path) -> None:
     with serving("demo", folder, "container") as (address, lines):
         assert generate(address).startswith("Once upon a time")
-        with urlopen(lines[-1].removeprefix("  curl -s ")) as answer:
-            metrics = answer.read().decode()
+        # A request is counted when its answer has gone out, which may be a moment later.
+        wait_until(lambda: 'gpt2_requests_total{route="/generate_text",status="200"} 1.0\n' in metrics(lines))
+        assert 'gpt2_completion_tokens_total{model="demo"}' in metrics(lines)
     assert any(f"Serving demo on {address}, as its container does" in line for line in lines)
-    assert 'gpt2_requests_total{route="/generate_text",status="200"} 1.0\n' in metrics
-    assert 'gpt2_completion_tokens_total{model="demo"}' in metrics
 
 
 def test_a_checkpoint_in_a_folder_is_imported_and_served(tmp_path: Path) -> None:
