@@ -97,9 +97,8 @@ check: setup ## lint, format, types and import rules; writes nothing
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-check-templates: .venv-sam/.ready .venv-checkov/.ready ## hold the templates against AWS's rules and good practice
-	@.venv-sam/bin/sam validate --lint
-	@.venv-sam/bin/cfn-lint template.yaml infra/*.yaml
+check-templates: setup .venv-sam/.ready .venv-checkov/.ready ## hold the templates against AWS's rules and good practice
+	@$(BIN)/pytest --no-cov -m templates tests/infrastructure
 	@.venv-checkov/bin/checkov --config-file .checkov.yaml --file template.yaml infra/*.yaml
 
 fix: setup ## format, and fix what can be fixed

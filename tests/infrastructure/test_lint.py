@@ -5,12 +5,17 @@ import os
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from tests.infrastructure.stack import CHOICES, ROOT, gpu_stacks, stacks
 
 # What is created for one choice leaves parameters and mappings unused, and SAM puts values where the template has a
 # Fn::Sub. Where a condition has been decided, a parameter's default seems to reach what the condition kept it from. The
 # template itself, linted too, does none of this. And `sam deploy` puts addresses where nested templates' paths stand.
 TRACES_OF_DECIDING = ("W1020", "W1033", "W2001", "W3002", "W7001")
+
+
+pytestmark = pytest.mark.templates
 
 
 def run(program: str, *arguments: str) -> tuple[int, str]:
