@@ -7,11 +7,13 @@ it ten seconds) goes on in the background, and the first request waits for it wi
 import os
 
 from handler.fetching import Fetching
+from handler.readahead import read_ahead
 from handler.stages import cold_start
 
 cold_start.reached("interpreter")
 fetching = Fetching(os.environ, cold_start)
 fetching.start()
+read_ahead()
 
 # Imported only now: the model's bytes are on their way meanwhile.
 from typing import Any  # noqa: E402
