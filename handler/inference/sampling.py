@@ -126,8 +126,8 @@ def _nucleus(scores: FloatArray, weights: FloatArray, top_p: float) -> np.float3
         piece = slice(start, start + PIECE)
         sums += np.bincount(buckets[piece], weights[piece], BUCKETS)
     sums = sums.cumsum()
-    wanted = top_p * total
-    reached = min(np.searchsorted(sums, wanted), BUCKETS - 1)
+    wanted = min(top_p * total, sums[-1])  # what rounding, or tokens that were left out, may keep from being reached
+    reached = int(np.searchsorted(sums, wanted))
     better = sums[reached - 1] if reached > 0 else 0.0
     inside = np.flatnonzero(buckets == reached)
     best_first = inside[np.argsort(-scores[inside])]

@@ -294,3 +294,11 @@ def test_certainty_has_no_entropy() -> None:
 def test_of_equals_the_lowest_ids_are_listed() -> None:
     scores = logprobs_of(np.array([0, 1, 1, 1, 2], np.float32), 0, 3)
     assert [token for token, _ in scores.top] == [4, 1, 2]
+
+
+@pytest.mark.parametrize("top_p", [1 - 2**-53, 1 - 2**-24])
+def test_a_share_that_rounding_never_reaches_keeps_every_token(top_p: float) -> None:
+    scores = np.zeros(300, np.float32)
+    scores[11] = 21.75
+    _, weights = candidates(scores, SamplingParams(top_p=top_p))
+    assert (weights > 0).all()
