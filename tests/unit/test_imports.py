@@ -34,7 +34,9 @@ def modules_after(code: str) -> set[str]:
         text=True,
         env=environment,
     )
-    return {name.partition(".")[0] for name in json.loads(said.stdout.splitlines()[-1])}
+    # The model that cannot be loaded is told of in the log, perhaps behind it.
+    [modules] = (line for line in said.stdout.splitlines() if line.startswith("["))
+    return {name.partition(".")[0] for name in json.loads(modules)}
 
 
 def test_reading_the_model_begins_before_the_application_is_imported() -> None:

