@@ -10,8 +10,8 @@ What a sequence's tokens are depends on its company here: sums are formed in ano
 the manager's. What needs more, such as a seed, is another backend's (see routing.py).
 """
 
-import threading
 import time
+from functools import partial
 from itertools import count
 from typing import Final
 
@@ -21,6 +21,7 @@ from transformers.generation.continuous_batching.requests import GenerationOutpu
 
 from handler.errors import EngineError, EngineUnavailableError
 from handler.inference.generation import EventQueue, QueuedGeneration
+from handler.inference.own_thread import OwnThread
 from handler.inference.paging import BATCH_SEQUENCES, blocks_of, free_share, new_manager, pages_of
 from handler.inference.protocol import GenerationRequest, Load
 from handler.inference.routing import needs_tokens_alone
@@ -35,7 +36,7 @@ _LOOK_SECONDS: Final = 0.02
 _MOST_FAILURES: Final = 3
 
 
-class ContinuousBackend:
+class ContinuousBackend(OwnThread):
     """A backend over a model of transformers; see the module's text."""
 
     def __init__(self, model: PreTrainedModel, *, name: str, context_length: int, cache_bytes: int) -> None:
@@ -50,18 +51,16 @@ class ContinuousBackend:
         Raises:
             UnsupportedModelError: not even one sequence fits, or memory does not hold the cache.
         """
+        super().__init__()
         self.name = self.scorer = name
         self.context_length = context_length
         self.vocabulary_size: int = model.config.get_text_config().vocab_size
         self._model = model
         self._blocks = blocks_of(model, context_length, cache_bytes)
-        self._wake = threading.Condition()  # guards what follows
-        self._manager: ContinuousBatchingManager | None = new_manager(model, self._blocks)
-        self._thread: threading.Thread | None = None
+        self._manager: ContinuousBatchingManager | None = new_manager(model, self._blocks)  # guarded by _wake
         self._open: dict[str, ManagedSequence] = {}  # neither finished nor cancelled, by the manager's name for them
         self._ids = count()
         self._failures = 0
-        self._closed = self._resting = self._retired = False
 
     def submit(self, request: GenerationRequest) -> QueuedGeneration:
         """Hand a request's sequences to the manager, which lets them wait until there are pages.
@@ -73,19 +72,17 @@ class ContinuousBackend:
         if not needs_tokens_alone(request):
             raise ValueError("continuous batching gives tokens and nothing beside them")
         with self._wake:
-            if self._closed:
-                raise RuntimeError("the backend is closed")
-            self._resting = False
+            self._refuse_if_closed()
             sequences = self._sequences_of(request)
             generation = QueuedGeneration(sequences, sequences[0].events, self.name)
-            manager = self._running_manager()
+            manager = self._working_manager()
+            self._awake(partial(self._run, manager), "continuous batching")
             for sequence in sequences:
                 if sequence.is_late(time.time()):
                     sequence.finish("deadline")
                 else:
                     self._open[sequence.id] = sequence
                     self._hand_over(sequence, manager)
-            self._wake.notify_all()
         return generation
 
     def check(self) -> None:
@@ -107,33 +104,8 @@ class ContinuousBackend:
             running = min(len(processor.scheduler.active_requests), len(self._open))
             return Load(running, len(self._open) - running, places, cache_use=1 - free_share(processor.cache))
 
-    def rest(self) -> None:
-        """Finish what is under way and hold no thread, and no cache, until the next request."""
-        with self._wake:
-            self._resting = True
-            self._wake.notify_all()
-            while self._thread is not None and self._resting:  # a request that comes meanwhile ends the rest
-                self._wake.wait()
-
-    def retire(self) -> None:
-        """Finish what is under way, and from now on hold no thread and no cache while there is nothing to do."""
-        with self._wake:
-            self._retired = True
-            self._wake.notify_all()
-            while self._thread is not None:
-                self._wake.wait()
-
-    def close(self) -> None:
-        """Stop the threads; whatever is under way ends with an error."""
-        with self._wake:
-            self._closed = True
-            self._fail(RuntimeError("the backend was closed"))
-            self._wake.notify_all()
-            while self._thread is not None:
-                self._wake.wait()
-
-    def _running_manager(self) -> ContinuousBatchingManager:
-        """The manager, a new one where there is none, and the thread that listens to it."""
+    def _working_manager(self) -> ContinuousBatchingManager:
+        """The manager, a new one where there is none."""
         if self._manager is None:
             try:
                 self._manager = new_manager(self._model, self._blocks)
@@ -141,11 +113,6 @@ class ContinuousBackend:
                 self._failures += 1
                 logger.error("continuous batching not started", error=type(error).__name__, reason=str(error))
                 raise EngineError("Continuous batching cannot be started; the service's log says why.") from error
-        if self._thread is None:
-            self._thread = threading.Thread(
-                target=self._run, args=[self._manager], name="continuous batching", daemon=True
-            )
-            self._thread.start()
         return self._manager
 
     def _sequences_of(self, request: GenerationRequest) -> list[ManagedSequence]:
@@ -204,8 +171,10 @@ class ContinuousBackend:
     def _goes_on(self, manager: ContinuousBatchingManager) -> bool:
         """Wait until there is something to do; if nothing is to come any more, end the manager."""
         with self._wake:
-            while not (self._open or self._resting or self._retired or self._closed):
+            while not (self._open or self._may_end()):
                 self._wake.wait()
+            if self._closed:
+                self._fail(RuntimeError("the backend was closed"))
             if not self._open:
                 self._stop(manager)
                 return False
@@ -239,9 +208,9 @@ class ContinuousBackend:
         """The manager is no more: tell whoever waits, when it can be replaced."""
         self._failures += 1
         logger.error("continuous batching failed", error=type(error).__name__, reason=str(error))
-        self._manager = self._thread = None
+        self._manager = None
         self._fail(EngineError("Continuous batching has failed; the service's log says why."))
-        self._wake.notify_all()
+        self._ended()
 
     def _stop(self, manager: ContinuousBatchingManager) -> None:
         """End the manager, and say whether its cache is as empty as it was: a page that is lost is lost to all."""
@@ -249,8 +218,8 @@ class ContinuousBackend:
         manager.stop(hard_stop=self._closed)
         if processor is not None:
             logger.info("continuous batching ended", blocks=self._blocks, free=free_share(processor.cache))
-        self._manager = self._thread = None
-        self._wake.notify_all()
+        self._manager = None
+        self._ended()
 
 
 def _outputs_of(manager: ContinuousBatchingManager) -> list[GenerationOutput]:

@@ -11,11 +11,11 @@ advances by as many tokens as its draft was right, and one more. The text is wha
 drawn from the logits after the tokens really before it, with the random number of its own step.
 """
 
-import threading
 import time
 
 from handler.inference.choices import NO_SLOT, Choice, Prompt
 from handler.inference.generation import EventQueue, QueuedGeneration
+from handler.inference.own_thread import OwnThread
 from handler.inference.protocol import FloatArray, GenerationRequest, Load, PromptScored, StepEngine
 from handler.inference.sampling import logprobs_of
 
@@ -28,7 +28,7 @@ PREFILL_TOKENS = 256
 STEP_TOKENS = 8
 
 
-class Scheduler:
+class Scheduler(OwnThread):
     """A backend over a step engine; see the module's text."""
 
     def __init__(self, engine: StepEngine, *, drafting: bool = True) -> None:
@@ -38,14 +38,10 @@ class Scheduler:
             engine: what runs the model; the scheduler's thread alone may use it from now on.
             drafting: whether to draft where the engine is batch-invariant. Elsewhere drafts could change the text.
         """
+        super().__init__()
         self._engine = engine
         self._drafting = drafting and engine.batch_invariant
-        self._arriving: list[Choice] = []  # guarded by _wake, like what follows; the lists below are the thread's
-        self._closed = False
-        self._resting = False
-        self._retired = False
-        self._wake = threading.Condition()
-        self._thread: threading.Thread | None = None
+        self._arriving: list[Choice] = []  # guarded by _wake; the lists below are the thread's
         self._waiting: list[Choice] = []
         self._running: list[Choice] = []
 
@@ -78,14 +74,9 @@ class Scheduler:
             for sample in range(request.n)
         ]
         with self._wake:
-            if self._closed:
-                raise RuntimeError("the scheduler is closed")
-            self._resting = False
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="scheduler", daemon=True)
-                self._thread.start()
+            self._refuse_if_closed()
+            self._awake(self._run, "scheduler")
             self._arriving.extend(choices)
-            self._wake.notify_all()
         return QueuedGeneration(choices, events, self.name)
 
     def check(self) -> None:
@@ -98,51 +89,21 @@ class Scheduler:
         places = self._engine.slot_count
         return Load(running, waiting, places, cache_use=running / places)
 
-    def rest(self) -> None:
-        """Finish what is under way and hold no thread until the next request."""
-        with self._wake:
-            self._resting = True
-            self._wake.notify_all()
-            while self._thread is not None and self._resting:  # a request that comes meanwhile ends the rest
-                self._wake.wait()
-
-    def retire(self) -> None:
-        """Finish what is under way, and from now on hold no thread while there is nothing to do.
-
-        Whoever still has this scheduler may use it; when nobody has it any more, nothing is left of it.
-        """
-        with self._wake:
-            self._retired = True
-            self._wake.notify_all()
-            while self._thread is not None:
-                self._wake.wait()
-
-    def close(self) -> None:
-        """Stop the thread; whatever is under way ends with an error."""
-        with self._wake:
-            self._closed = True
-            self._wake.notify_all()
-            thread = self._thread
-        if thread is not None:
-            thread.join()
-
     def _run(self) -> None:
         """The thread: step while there is work, sleep while there is none."""
         while True:
             with self._wake:
-                while not (self._arriving or self._waiting or self._running or self._closed):
-                    if self._resting or self._retired:
-                        self._thread = None
-                        self._wake.notify_all()
+                while not (self._arriving or self._waiting or self._running):
+                    if self._may_end():
+                        self._ended()
                         return
                     self._wake.wait()
                 self._waiting += self._arriving
                 self._arriving = []
                 closed = self._closed
-            if closed:
-                self._fail(RuntimeError("the scheduler was closed"))
-                return
             try:
+                if closed:
+                    raise RuntimeError("the backend was closed")
                 self._step()
             except Exception as error:  # noqa: BLE001 - the thread outlives it, and whoever waits hears of it
                 self._fail(error)
