@@ -101,9 +101,10 @@ class Scheduler(OwnThread):
                 self._waiting += self._arriving
                 self._arriving = []
                 closed = self._closed
+            if closed:
+                self._fail(RuntimeError("the backend was closed"))
+                continue
             try:
-                if closed:
-                    raise RuntimeError("the backend was closed")
                 self._step()
             except Exception as error:  # noqa: BLE001 - the thread outlives it, and whoever waits hears of it
                 self._fail(error)

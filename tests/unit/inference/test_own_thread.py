@@ -1,4 +1,4 @@
-"""What becomes of a backend's thread when its process ends; how it rests, retires and closes is tested backend by backend."""
+"""What becomes of a backend's thread when its process ends; how it rests and closes is tested backend by backend."""
 
 import subprocess
 import sys
