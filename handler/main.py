@@ -1,19 +1,22 @@
 """The Lambda entry point: `handler(event, context)` asks each event adapter in turn.
 
-The model starts loading before the web framework is even imported. What initialisation leaves undone (Lambda allows
-it ten seconds) goes on in the background, and the first request waits for it within its deadline.
+The first thing is to have the kernel read what will be imported, the second to load the model, before the web framework
+is even imported. What initialisation leaves undone (Lambda allows it ten seconds) goes on in the background, and the
+first request waits for it within its deadline.
 """
 
-import os
-
-from handler.fetching import Fetching
 from handler.readahead import read_ahead
-from handler.stages import cold_start
+
+read_ahead()
+
+import os  # noqa: E402
+
+from handler.fetching import Fetching  # noqa: E402
+from handler.stages import cold_start  # noqa: E402
 
 cold_start.reached("interpreter")
 fetching = Fetching(os.environ, cold_start)
 fetching.start()
-read_ahead()
 
 # Imported only now: the model's bytes are on their way meanwhile.
 from typing import Any  # noqa: E402

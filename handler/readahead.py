@@ -1,8 +1,9 @@
-"""Has the kernel read what is about to be imported, many files at once, while the interpreter imports one by one.
+"""Has the kernel read what is about to be imported, while the interpreter imports one file after the other.
 
 In an environment that has just been made nothing of the image is in memory, and an import waits for each of its
-hundreds of files, and for each part of a shared library that it touches. So the folders in which most of them lie are
-named here, in the order in which they are needed. What is read in vain does no harm, what is not there is passed over.
+hundreds of files. So the image holds a list of them, in the order in which they are needed: `READ_AHEAD` says where,
+and `python -m handler.readahead` writes it when the image is built. A process of its own goes through it, because a
+thread would wait for the interpreter's lock at every file. What is not there is passed over.
 """
 
 import os
@@ -10,51 +11,52 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Final
-
-_BYTECODE: Final = "__pycache__"
-
-# Below the folder that packages are installed in.
-PACKAGES: Final = (
-    f"botocore/{_BYTECODE}",
-    "numpy/_core", "numpy.libs",
-    *(f"{package}/{_BYTECODE}" for package in ("numpy", "numpy/_core", "numpy/lib", "numpy/linalg")),
-    "tokenizers", "pydantic_core",
-    *(f"{package}/{_BYTECODE}" for package in ("pydantic", "pydantic/_internal")),
-    *(f"{package}/{_BYTECODE}" for package in ("fastapi", "fastapi/openapi", "fastapi/dependencies")),
-    *(f"{package}/{_BYTECODE}" for package in ("starlette", "starlette/middleware", "anyio", "anyio/_core")),
-)  # fmt: skip
-
-# Below the standard library, and below this package.
-STANDARD: Final = (f"asyncio/{_BYTECODE}",)
-OURS: Final = tuple(f"{package}/{_BYTECODE}" for package in ("inference", "api", "events"))
-
-_HERE: Final = os.path.dirname(__file__)  # noqa: PTH120 - pathlib is slow
-
-# Bytecode and shared libraries, some of which have a version behind.
-_KINDS: Final = (".pyc", ".so")
+from importlib import import_module
 
 
 def read_ahead() -> None:
-    """Begin, where there is a way to ask for it; returns at once."""
-    if sys.platform == "linux":
-        threading.Thread(target=_ask, name="read ahead", daemon=True).start()
-
-
-def files_ahead() -> Iterator[str]:
-    """The files that are asked for, in order."""
-    packages = next((path for path in sys.path if os.path.isdir(f"{path}/numpy")), "")  # noqa: PTH112
-    for root, folders in ((packages, PACKAGES), (os.path.dirname(os.__file__), STANDARD), (_HERE, OURS)):  # noqa: PTH120
-        for folder in folders:
-            with suppress(OSError), os.scandir(f"{root}/{folder}") as entries:
-                yield from (entry.path for entry in entries if any(kind in entry.name for kind in _KINDS))
-
-
-def _ask() -> None:
-    for path in files_ahead():
-        with suppress(OSError):
-            descriptor = os.open(path, os.O_RDONLY)
+    """Begin, if `READ_AHEAD` names a list; returns at once."""
+    listed = os.environ.get("READ_AHEAD")
+    if not listed:
+        return
+    with suppress(OSError):  # no process to be had: then it goes without
+        child = os.fork()
+        if child == 0:
             try:
-                os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_WILLNEED)
+                _ask(listed)
             finally:
+                os._exit(0)
+        threading.Thread(target=os.waitpid, args=(child, 0), name="read ahead", daemon=True).start()
+
+
+def _ask(listed: str) -> None:
+    """Ask for each file; the kernel reads several at once, and nobody waits for them here."""
+    with open(listed) as paths:  # noqa: PTH123 - to import pathlib takes a while
+        for path in paths:
+            with suppress(OSError):
+                descriptor = os.open(path.rstrip("\n"), os.O_RDONLY)
+                os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_WILLNEED)
                 os.close(descriptor)
+
+
+def _list(listed: str) -> None:
+    """Write the list: the files that a start reads, in the order in which it does."""
+    needed: dict[str, None] = {}
+    sys.addaudithook(lambda event, _: needed.update(dict.fromkeys(_in_use())) if event == "import" else None)
+    import_module("handler.main")
+    import_module("handler.inference.native")  # for a model, and none is loaded here
+    import_module("handler.inference.library").library()
+    needed.update(dict.fromkeys(_in_use()))
+    with open(listed, "w") as paths:  # noqa: PTH123
+        paths.write("\n".join(needed))
+
+
+def _in_use() -> Iterator[str]:
+    """The bytecode of the modules that this process has, and the libraries."""
+    yield from (module.__cached__ for module in list(sys.modules.values()) if getattr(module, "__cached__", None))
+    with open("/proc/self/maps") as maps:  # noqa: PTH123
+        yield from (line.split(maxsplit=5)[5].rstrip("\n") for line in maps if ".so" in line)
+
+
+if __name__ == "__main__":
+    _list(os.environ["READ_AHEAD"])

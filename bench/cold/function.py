@@ -1,7 +1,7 @@
 """Cold starts of the function: a fresh process under the real emulator and runtime client, asked for one token.
 
 Its packages are those of the image, in an environment of their own: what else is installed here for development would
-be looked through, and some of it imported.
+be looked through, and some of it imported. It has the image's list of what to read ahead, too, of its own paths.
 """
 
 import json
@@ -26,6 +26,9 @@ EVENT: Final = json.dumps({"prompt": "Once upon a time", "max_tokens": 1, "tempe
 IMAGE: Final = {"PYTHONUNBUFFERED": "1", "PYDANTIC_DISABLE_PLUGINS": "true", "OPENBLAS_NUM_THREADS": "1"}
 
 PATIENCE_SECONDS: Final = 20.0
+
+# Where the list of what to read ahead is kept.
+_LISTED: Final = CACHE / "read-ahead.txt"
 
 # What FastAPI would import if it were there, and the Dockerfile takes away.
 _NOT_IN_THE_IMAGE: Final = "lib/python3*/site-packages/pydantic/v1"
@@ -62,6 +65,7 @@ def environment(model: str, port: int, **more: str) -> dict[str, str]:
         "AWS_ACCESS_KEY_ID": "nobody",
         "AWS_SECRET_ACCESS_KEY": "nothing",
         "PATH": "/usr/bin:/bin",
+        "READ_AHEAD": str(_LISTED),
         **IMAGE,
         **more,
     }
@@ -69,7 +73,7 @@ def environment(model: str, port: int, **more: str) -> dict[str, str]:
 
 @lru_cache(maxsize=1)
 def image_python() -> Path:
-    """The Python of an environment that holds what the image does; it is made once.
+    """The Python of an environment that holds what the image does; it is made once, its list each time.
 
     Raises:
         InstallError: it cannot be had.
@@ -77,6 +81,9 @@ def image_python() -> Path:
     python = python_of(CACHE, "image", ROOT / "requirements/image.txt", {})
     for folder in python.parent.parent.glob(_NOT_IN_THE_IMAGE):
         shutil.rmtree(folder)
+    nowhere = environment("none", 9)  # a port that nobody listens to
+    command = [str(python), "-m", "handler.readahead"]
+    subprocess.run(command, cwd=ROOT, env=nowhere, check=True, stdout=subprocess.DEVNULL)
     return python
 
 
