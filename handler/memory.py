@@ -21,10 +21,12 @@ class Memory:
     Attributes:
         total: bytes in all.
         kv_cache: bytes of each model's keys and values.
+        unpacks: whether packed weights are unpacked to 32 bits, as the engines in torch want them.
     """
 
     total: int
     kv_cache: int
+    unpacks: bool = False
 
     @classmethod
     def of(cls, settings: Settings, environment: Mapping[str, str]) -> "Memory":
@@ -36,14 +38,15 @@ class Memory:
             total = int(function_mb) * 1024 * 1024  # Lambda's megabytes
         else:
             total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        return cls(total, settings.kv_cache_mb * 1_000_000)
+        return cls(total, settings.kv_cache_mb * 1_000_000, unpacks=settings.engine not in ("auto", "native"))
 
     def fits(self, models: Iterable[Manifest]) -> bool:
         """Whether these models fit into it together: their files, which are used where they lie, and their caches."""
-        return PROCESS_BYTES + sum(_bytes_of(model) + self.kv_cache for model in models) <= self.total
+        return PROCESS_BYTES + sum(self._bytes_of(model) + self.kv_cache for model in models) <= self.total
 
-
-def _bytes_of(model: Manifest) -> int:
-    """What a model takes while it is loaded: weights of 16 bits are widened to 32, beside the file."""
-    size = sum(file.size for file in model.files)
-    return 3 * size if model.dtype in _WIDENED else size
+    def _bytes_of(self, model: Manifest) -> int:
+        """What a model takes while it is loaded: weights that do not have 32 bits may get them, beside the file."""
+        size = sum(file.size for file in model.files)
+        if model.layout is not None and self.unpacks:
+            return size + 4 * model.architecture.parameters
+        return 3 * size if model.dtype in _WIDENED else size

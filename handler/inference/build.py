@@ -51,13 +51,15 @@ def build_backend(
         # Imported here because torch and transformers take longer to import than everything else together.
         from handler.inference.twin import continuous_backend  # noqa: PLC0415
 
+        tensors, metadata = read_tensors(weights)
         return tokenizer, continuous_backend(
             document,
-            _plain(document, *read_tensors(weights)),
+            _plain(document, tensors, metadata),
             device=device,
             kv_cache_bytes=kv_cache_mb * 1_000_000,
             context_limit=context_limit,
             threads=threads,
+            narrow="layout" in metadata,
         )
     step_engine = build_engine(
         document,
@@ -114,6 +116,7 @@ def build_engine(
             kv_cache_bytes=kv_cache_bytes,
             context_limit=context_limit,
             threads=threads,
+            narrow=layout is not None,
         )
     if not is_gpt2:
         raise UnsupportedModelError(

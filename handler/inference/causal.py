@@ -28,6 +28,7 @@ def causal_engine(
     kv_cache_bytes: int,
     context_limit: int | None = None,
     threads: int = 0,
+    narrow: bool = False,
 ) -> "CausalEngine":
     """The engine for a model's files.
 
@@ -38,12 +39,13 @@ def causal_engine(
         kv_cache_bytes: like what follows, see `CausalEngine`.
         context_limit: for sequences.
         threads: of torch.
+        narrow: see `load_model`.
 
     Raises:
         CorruptModelError: a value of the configuration or a tensor is not as it should be.
         UnsupportedModelError: something about the model is not implemented, or there is no such device.
     """
-    model = load_model(read_config(document), tensors, device=find_device(device), attention=ATTENTION)
+    model = load_model(read_config(document), tensors, device=find_device(device), attention=ATTENTION, narrow=narrow)
     return CausalEngine(model, kv_cache_bytes=kv_cache_bytes, context_limit=context_limit, threads=threads)
 
 

@@ -7,7 +7,7 @@ refused by name here, or when the engine reads its first token.
 
 import copy
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import torch
@@ -54,7 +54,13 @@ def read_config(document: Mapping[str, Any]) -> PreTrainedConfig:
 
 
 def load_model(
-    config: PreTrainedConfig, tensors: Mapping[str, Tensor], *, device: str, attention: str, widen: bool = True
+    config: PreTrainedConfig,
+    tensors: Mapping[str, Tensor],
+    *,
+    device: str,
+    attention: str,
+    widen: bool = True,
+    narrow: bool = False,
 ) -> PreTrainedModel:
     """The model with its weights: on a GPU in the type they have, on a CPU in 32 bits, there without a copy of those.
 
@@ -64,6 +70,8 @@ def load_model(
         device: "cpu" or "cuda".
         attention: the name of one of transformers' attention functions.
         widen: whether weights of 16 bits are widened on a CPU, which computes many times faster with 32.
+        narrow: whether weights are narrowed to 16 bits on a GPU, which reads them twice as fast: for those that had
+            fewer before they were unpacked.
 
     Raises:
         CorruptModelError: a tensor is missing or does not have the shape the architecture gives it.
@@ -72,12 +80,16 @@ def load_model(
     weights = {name: as_torch(name, tensor) for name, tensor in tensors.items()}
     if not weights:
         raise CorruptModelError("the weights hold no tensor")
+    if device == "cpu":
+        dtype = torch.float32 if widen else _most(weights.values())
+    else:
+        dtype = _narrow_type() if narrow else _most(weights.values())
     try:
         model, found = _architecture(config).from_pretrained(
             None,
             config=config,
             state_dict=weights,
-            dtype=torch.float32 if widen and device == "cpu" else max(weights.values(), key=torch.numel).dtype,
+            dtype=dtype,
             attn_implementation=attention,
             ignore_mismatched_sizes=True,  # they are in what was found
             output_loading_info=True,
@@ -94,6 +106,16 @@ def load_model(
         raise UnsupportedModelError(f"tensor {name!r} is no part of {type(model).__name__}")
     loaded: PreTrainedModel = model.to(device)
     return loaded
+
+
+def _most(weights: Iterable[torch.Tensor]) -> torch.dtype:
+    """The type of the largest."""
+    return max(weights, key=torch.numel).dtype
+
+
+def _narrow_type() -> torch.dtype:
+    """A type of 16 bits that the GPU computes with: the one in which nothing overflows, where it has it."""
+    return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
 
 
 def _architecture(config: PreTrainedConfig) -> Any:

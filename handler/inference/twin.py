@@ -25,6 +25,7 @@ def continuous_backend(
     kv_cache_bytes: int,
     context_limit: int | None = None,
     threads: int = 0,
+    narrow: bool = False,
 ) -> Routing:
     """The backend for a model's files; the arguments are those of `causal_engine`, the cache is shared out in halves.
 
@@ -33,7 +34,7 @@ def continuous_backend(
         UnsupportedModelError: something about the model is not implemented, there is no such device, or half of the
             cache does not hold one sequence.
     """
-    model = load_model(read_config(document), tensors, device=find_device(device), attention=SLOTTED)
+    model = load_model(read_config(document), tensors, device=find_device(device), attention=SLOTTED, narrow=narrow)
     half = kv_cache_bytes // 2
     exact = CausalEngine(model, kv_cache_bytes=half, context_limit=context_limit, threads=threads)
     processor = exact.name.partition("-")[2]

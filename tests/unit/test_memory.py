@@ -1,9 +1,11 @@
 """The memory of a process, and what fits into it."""
 
 from dataclasses import replace
+from typing import get_args
 
 from handler.memory import PROCESS_BYTES, Memory
 from handler.registry.manifest import ManifestFile
+from handler.settings import EngineName
 from tests.services import MANIFEST, make_settings
 
 MODEL = replace(MANIFEST, files=(ManifestFile("model.safetensors", 100, "0" * 64, ("0" * 64,)),))
@@ -29,3 +31,12 @@ def test_weights_of_16_bits_are_widened_beside_their_file() -> None:
     assert memory.fits([half])
     assert not Memory(memory.total - 1, memory.kv_cache).fits([half])
     assert memory.fits([packed, replace(MODEL, files=())])
+
+
+def test_packed_weights_are_unpacked_beside_their_file_for_the_engines_in_torch() -> None:
+    packed = replace(MODEL, dtype="U8", layout="packed-int8-v1")
+    unpacked = 4 * packed.architecture.parameters
+    assert Memory(PROCESS_BYTES + 100 + unpacked, kv_cache=0, unpacks=True).fits([packed])
+    assert not Memory(PROCESS_BYTES + 99 + unpacked, kv_cache=0, unpacks=True).fits([packed])
+    unpacking = {engine for engine in get_args(EngineName) if Memory.of(make_settings(engine=engine), {}).unpacks}
+    assert unpacking == {"reference", "transformers", "continuous"}

@@ -9,7 +9,7 @@ import torch
 
 from handler.errors import ContextLengthExceededError, CorruptModelError, UnsupportedModelError
 from handler.inference.causal import CausalEngine, causal_engine
-from handler.inference.causal_model import find_device, read_config
+from handler.inference.causal_model import find_device, load_model, read_config
 from handler.inference.slotted_attention import ATTENTION
 from handler.inference.weights import Tensor
 from tests.causal_models import CONFIGS, GROUPED, SIZES, engine_of, random_model, tensors_of
@@ -122,6 +122,14 @@ def test_weights_of_16_bits_are_computed_with_in_32(dtype: torch.dtype) -> None:
     for parameter in model.parameters():
         parameter.data = parameter.data.to(dtype).float()
     close(run(engine, PROMPTS[1]), logits_of(model, PROMPTS[1]))
+
+
+@pytest.mark.parametrize(("narrow", "size"), [(True, 2), (False, 4)])
+def test_a_gpu_may_compute_in_16_bits_with_weights_that_had_fewer(narrow: bool, size: int, llama: Model) -> None:
+    """Seen on a device without memory, where the weights have their types, too."""
+    config = read_config(CONFIGS["llama"])
+    model = load_model(config, tensors_of(llama), device="meta", attention=ATTENTION, narrow=narrow)
+    assert {parameter.dtype.itemsize for parameter in model.parameters()} == {size}
 
 
 def test_gpt2_of_the_original_names_is_run_too(llama: Model) -> None:
