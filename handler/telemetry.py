@@ -51,6 +51,23 @@ def log_in_flight(requests: int) -> None:
     logger.info("in flight", extra={IN_FLIGHT: requests, **described})
 
 
+def log_forwarded(outcome: str, seconds: float) -> None:
+    """Say what came of a request that was sent on to the GPU service; on AWS as a metric, too, of one sample each.
+
+    Args:
+        outcome: such as "answered".
+        seconds: from when it was sent to its end.
+    """
+    metric = forwarded_metric(outcome)
+    described = _as_metrics({metric: "Seconds"}, dimensions=("function",))
+    logger.info("forwarded", extra={"outcome": outcome, metric: round(seconds, 6), **described})
+
+
+def forwarded_metric(outcome: str) -> str:
+    """The metric of requests with this outcome."""
+    return f"forwarded_{outcome}"
+
+
 def log_cold_start(stages: Mapping[str, float], model: str, version: str) -> None:
     """Say how long this process took from its start to its first token; on AWS as metrics, too.
 

@@ -37,10 +37,10 @@ class Outcome(enum.Enum):
     * **INTERRUPTED** - a stream broke off after its first event, and was ended with an error.
     """
 
-    ANSWERED = enum.auto()
-    DECLINED = enum.auto()
-    FAILED = enum.auto()
-    INTERRUPTED = enum.auto()
+    ANSWERED = "answered"
+    DECLINED = "declined"
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"
 
 
 class Exchange:

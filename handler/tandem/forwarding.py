@@ -7,6 +7,7 @@ with an error, as one of this process's own would.
 """
 
 import asyncio
+import os
 import time
 from collections.abc import Coroutine
 from hashlib import sha256
@@ -27,6 +28,7 @@ from handler.tandem.principal import HEADER as PRINCIPAL
 from handler.tandem.principal import Forwarded, sign
 from handler.tandem.rules import Sign, first_byte_seconds
 from handler.tandem.upstream import Upstream
+from handler.telemetry import log_forwarded
 
 if TYPE_CHECKING:
     from handler.api.keys import Key
@@ -44,9 +46,13 @@ _SIGNS: Final = {Outcome.ANSWERED: Sign.ANSWERED, Outcome.FAILED: Sign.FAILED, O
 
 
 def add_forwarding(app: FastAPI, settings: Settings) -> None:
-    """Have the application forward to the GPU service of the settings, which is looked at for the first time now."""
+    """Have the application forward to the GPU service of the settings, which is looked at for the first time now.
+
+    Before a snapshot nobody looks: what was seen then would be believed whenever it is restored.
+    """
     lookout = Lookout(settings.gpu_url, settings.model_name)
-    lookout.look()
+    if os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") != "snap-start":
+        lookout.look()
     app.add_middleware(
         ForwardingMiddleware, lookout=lookout, upstream=Upstream(settings.gpu_url), secret=settings.tandem_key
     )
@@ -76,8 +82,11 @@ class ForwardingMiddleware:
             seconds = _seconds_left(scope)
             if self._lookout.awake() and (seconds is None or seconds > LEAST_SECONDS):
                 body = (await receive()).get("body", b"")
+                began = time.monotonic()
                 answering = self._exchange(scope, body, seconds).run(body, send)
                 outcome = await _unless_cancelled(answering, scope["state"]["cancellation"])
+                if outcome is not None:
+                    log_forwarded(outcome.value, time.monotonic() - began)
                 if outcome in _SIGNS:
                     self._lookout.see(_SIGNS[outcome])
                 if outcome not in (Outcome.FAILED, Outcome.DECLINED):

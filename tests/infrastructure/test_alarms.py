@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 from handler.stages import Stage
-from handler.telemetry import COMPLETION_METRICS, DIMENSIONS, NAMESPACE, cold_start_metric
+from handler.tandem.exchange import Outcome
+from handler.telemetry import COMPLETION_METRICS, DIMENSIONS, NAMESPACE, cold_start_metric, forwarded_metric
 from tests.infrastructure.stack import ROOT, Stack, gpu_stacks
 from tests.infrastructure.test_events import arn, mappings
 
@@ -204,6 +205,8 @@ def test_the_dashboard_shows_the_gpu_service_where_there_is_one(gpu_stack: Stack
     service = ("ClusterName", "${GpuCluster}", "ServiceName", "${GpuService}")
     assert ("ECS/ContainerInsights", "RunningTaskCount", *service) in both
     assert (NAMESPACE, "requests_in_flight", "function", "${GpuName}") in both
+    forwarded = {(NAMESPACE, forwarded_metric(outcome.value), "function", "${ApiFunction}") for outcome in Outcome}
+    assert {metric for metric in both if metric[1].startswith("forwarded")} == forwarded
     own = {metric[1] for metric in both - before if metric[:1] + metric[2::2] == (NAMESPACE, *DIMENSIONS)}
     assert own == set(COMPLETION_METRICS)
 

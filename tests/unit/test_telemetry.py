@@ -8,7 +8,7 @@ import pytest
 
 from handler.completion import TextRequest
 from handler.stages import ColdStart, Stage
-from handler.telemetry import COMPLETION_METRICS, log_cold_start, log_in_flight
+from handler.telemetry import COMPLETION_METRICS, log_cold_start, log_forwarded, log_in_flight
 from tests.services import VERSION, make_settings, running_service
 
 VARYING = ("timestamp", "location", "xray_trace_id")
@@ -89,6 +89,14 @@ def test_a_cold_start_is_one_line_and_a_metric_for_each_stage(log: io.StringIO) 
 
     assert found == {f"cold_start_{stage}": (seconds, "Seconds") for stage, seconds in start.stages.items()}
     assert (line["stages"], line["initialization"]) == (start.stages, "none")
+
+
+@pytest.mark.usefixtures("on_lambda")
+def test_a_request_sent_on_is_one_line_and_a_metric_whose_samples_count(log: io.StringIO) -> None:
+    log_forwarded("answered", 0.25)
+    [line] = lines(log, "forwarded")
+    assert metrics(line, {"function": "gpt2-api"}) == {"forwarded_answered": (0.25, "Seconds")}
+    assert line["outcome"] == "answered"
 
 
 def test_a_container_has_metrics_under_the_name_it_is_given(log: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:

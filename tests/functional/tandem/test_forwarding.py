@@ -1,9 +1,11 @@
 """Requests that the front sends on: what goes there, what comes back, and what is answered here after all."""
 
 import itertools
+import json
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
+from io import StringIO
 from typing import Any
 
 import pytest
@@ -13,8 +15,18 @@ from starlette.testclient import TestClient
 from handler.tandem.forwarding import PATHS
 from handler.tandem.lookout import Lookout
 from handler.tandem.rules import Belief
-from tests.functional.tandem.pair import BODY, TEXT, GpuService, by_gpu, front, gpu_service, lookout_of
-from tests.services import VERSION
+from tests.functional.tandem.pair import (
+    BODY,
+    SECRET,
+    TEXT,
+    GpuService,
+    by_gpu,
+    fake_engine,
+    front,
+    gpu_service,
+    lookout_of,
+)
+from tests.services import VERSION, make_settings, running_app
 from tests.serving import wait_until
 
 
@@ -44,8 +56,15 @@ def test_the_service_answers_what_the_model_answers(client: TestClient) -> None:
         assert (path, answer.status_code, by_gpu(answer.headers)) == (path, 200, True)
 
 
-def test_its_answer_is_passed_on_as_it_is(client: TestClient) -> None:
+def outcomes(log: StringIO) -> list[str]:
+    """What the log says became of the requests that were sent on."""
+    lines = map(json.loads, log.getvalue().splitlines())
+    return [line["outcome"] for line in lines if line["message"] == "forwarded"]
+
+
+def test_its_answer_is_passed_on_as_it_is(client: TestClient, log: StringIO) -> None:
     answer = client.post("/v1/completions", json=BODY, headers={"x-request-id": "tale-1"})
+    assert outcomes(log) == ["answered"]
 
     assert answer.json()["choices"][0]["text"] == TEXT
     assert answer.headers.pop("server-timing").startswith("load;dur=")
@@ -84,28 +103,28 @@ def test_what_is_wrong_with_a_request_is_said_there(client: TestClient, body: An
 
 
 @pytest.mark.parametrize(
-    ("given", "belief"),
+    ("given", "outcome"),
     [
-        ((429, True), Belief.AWAKE),
-        ((404, True), Belief.AWAKE),
-        ((401, True), Belief.SUSPECT),
-        ((500, True), Belief.SUSPECT),
-        ((503, True), Belief.SUSPECT),
-        ((503, False), Belief.SUSPECT),
-        ((200, False), Belief.SUSPECT),
-        ((301, False), Belief.SUSPECT),
-        ((400, False), Belief.SUSPECT),
+        ((429, True), ("declined", Belief.AWAKE)),
+        ((404, True), ("declined", Belief.AWAKE)),
+        ((401, True), ("failed", Belief.SUSPECT)),
+        ((500, True), ("failed", Belief.SUSPECT)),
+        ((503, True), ("failed", Belief.SUSPECT)),
+        ((503, False), ("failed", Belief.SUSPECT)),
+        ((200, False), ("failed", Belief.SUSPECT)),
+        ((301, False), ("failed", Belief.SUSPECT)),
+        ((400, False), ("failed", Belief.SUSPECT)),
     ],
 )
 def test_what_the_service_does_not_answer_is_answered_here(
-    app: FastAPI, service: GpuService, given: tuple[int, bool], belief: Belief
+    app: FastAPI, service: GpuService, log: StringIO, given: tuple[int, bool], outcome: tuple[str, Belief]
 ) -> None:
     service.answer = given
     with TestClient(app) as client:
         answer = client.post("/v1/completions", json=BODY)
     assert (answer.json()["choices"][0]["text"], by_gpu(answer.headers)) == (TEXT, False)
     assert len(service.asked) == 1
-    assert lookout_of(app).belief is belief
+    assert (*outcomes(log), lookout_of(app).belief) == outcome
 
 
 def test_an_answer_that_breaks_off_is_begun_anew_here(client: TestClient, service: GpuService) -> None:
@@ -131,6 +150,18 @@ def test_a_service_that_is_gone_costs_nothing_but_the_attempt() -> None:
                 answer = client.post("/v1/completions", json=BODY)
                 assert (answer.json()["choices"][0]["text"], by_gpu(answer.headers)) == (TEXT, False)
             assert not lookout_of(app).awake()
+
+
+def test_what_was_seen_before_a_snapshot_is_not_believed_after_it(
+    service: GpuService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_LAMBDA_INITIALIZATION_TYPE", "snap-start")
+    settings = make_settings(gpu_url=service.address, tandem_key=SECRET)
+    with running_app(fake_engine(), settings) as app, TestClient(app) as client:
+        assert all(thread.name != "look at gpu service" for thread in threading.enumerate())
+        assert lookout_of(app).belief is Belief.UNKNOWN
+        assert not by_gpu(client.post("/v1/completions", json=BODY).headers)
+        wait_until(lookout_of(app).awake)
 
 
 def test_a_look_that_was_frozen_saw_the_past(service: GpuService) -> None:
