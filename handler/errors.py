@@ -225,6 +225,12 @@ class BatchFailedError(ServiceError):
     code = "batch_failed"
 
 
+class AbandonedError(ServiceError):
+    """A message was begun as often as any is, and never finished: each time the process ended that worked on it."""
+
+    code = "abandoned"
+
+
 class EngineError(ServiceError):
     """The engine computed something no answer can be made from."""
 

@@ -1,9 +1,11 @@
 """SQS: each message a completions body, a bare prompt, or an event of EventBridge that holds a body or tells of S3.
 
 All requests of a batch are decoded together. What failed for now is named in the answer (partial batch response) and
-SQS delivers it again. What can never succeed is sent to the queue's dead-letter queue by us, with the reason as an
-attribute, and only then reported as done: left to SQS it would be tried in vain four times more and arrive there
-without a word. If that sending fails, the message stays in the queue, and SQS moves it in the end.
+SQS delivers it again. What can never succeed, or has failed five times, is sent to the queue's dead-letter queue by us,
+with the reason as an attribute, and only then reported as done: left to SQS it would arrive there without a word.
+
+A process that is killed in its work can do none of that. So there is a sixth delivery, in which a message is not worked
+on any more. If sending it fails, the message stays in the queue, and SQS moves it in the end.
 """
 
 import json
@@ -13,7 +15,7 @@ from functools import partial
 from typing import Any
 
 from handler.deadline import LambdaContext
-from handler.errors import BatchFailedError, InvalidRequestError, ServiceError
+from handler.errors import AbandonedError, BatchFailedError, InvalidRequestError, ServiceError
 from handler.events.adapter import LambdaEvent, has_records_of
 from handler.events.eventbridge import is_request, message_of
 from handler.events.messages import Message, MessageWorker, attempt
@@ -25,8 +27,11 @@ SOURCE = "aws:sqs"
 
 REASON = "error"
 
-# The queues' maxReceiveCount: a message that failed so often is delivered no more.
+# How often a message is worked on; and the queues' maxReceiveCount, after which SQS moves it by itself.
 ATTEMPTS = 5
+DELIVERIES = ATTEMPTS + 1
+
+_ABANDONED = f"It was begun {ATTEMPTS} times, and each time the process ended that worked on it."
 
 # SQS takes ten attributes, and one is the reason.
 KEPT_ATTRIBUTES = 9
@@ -76,16 +81,19 @@ class SqsAdapter:
         """
         try:
             parts = [_part(record) for record in records]
+            deliveries = [_deliveries(record) for record in records]
             ids = [str(record["messageId"]) for record in records]
-        except (KeyError, TypeError, AttributeError) as fault:
+        except (KeyError, TypeError, AttributeError, ValueError) as fault:
             raise InvalidRequestError(f"The event looks like SQS but a record lacks a part: {fault}.") from fault
+        worked_on = [part for part, count in zip(parts, deliveries, strict=True) if count <= ATTEMPTS]
+        outcomes = iter(self._outcomes(worked_on, context))
         answers: list[ServiceError | None] = []
-        for id_, record, part, error in zip(ids, records, parts, self._outcomes(parts, context), strict=True):
-            if error is not None and (error.is_final or _is_last_attempt(record)):
+        for id_, record, part, count in zip(ids, records, parts, deliveries, strict=True):
+            error = next(outcomes) if count <= ATTEMPTS else AbandonedError(_ABANDONED)
+            if error is not None and (error.is_final or count >= ATTEMPTS):
                 self._give_up(part, error)
-            if error is not None and error.is_final and self._bury(record, error):
-                answers.append(None)
-                continue
+                if self._bury(record, error):
+                    error = None
             if error is not None:
                 logger.warning("message returned", message_id=id_, code=error.code, reason=error.message)
             answers.append(error)
@@ -129,9 +137,9 @@ class SqsAdapter:
         return True
 
 
-def _is_last_attempt(record: Mapping[str, Any]) -> bool:
-    """Whether SQS moves the message to the dead letters if it fails now."""
-    return int(record.get("attributes", {}).get("ApproximateReceiveCount", 1)) >= ATTEMPTS
+def _deliveries(record: Mapping[str, Any]) -> int:
+    """How often the message has been delivered, this time included."""
+    return int(record.get("attributes", {}).get("ApproximateReceiveCount", 1))
 
 
 def _part(record: Mapping[str, Any]) -> Message | LambdaEvent:

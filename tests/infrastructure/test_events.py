@@ -7,7 +7,7 @@ import pytest
 
 from handler.events.eventbridge import REQUEST_TYPE
 from handler.events.s3 import BUS_SOURCE, CREATED_TYPE, INBOX
-from handler.events.sqs import ATTEMPTS
+from handler.events.sqs import DELIVERIES
 from handler.kept.batches import CONTINUED, CREATED
 from handler.kept.jobs import REQUESTED
 from tests.infrastructure.stack import Stack
@@ -58,8 +58,8 @@ def test_queues_keep_messages_for_two_weeks_and_encrypt_them(stack: Stack) -> No
         assert queue["MessageRetentionPeriod"] == FOURTEEN_DAYS
         assert queue["SqsManagedSseEnabled"] is True
     assert {name: queue.get("RedrivePolicy") for name, queue in queues.items()} == {
-        "RequestQueue": {"deadLetterTargetArn": arn("DeadLetterQueue"), "maxReceiveCount": ATTEMPTS},
-        "BatchQueue": {"deadLetterTargetArn": arn("DeadLetterQueue"), "maxReceiveCount": ATTEMPTS},
+        "RequestQueue": {"deadLetterTargetArn": arn("DeadLetterQueue"), "maxReceiveCount": DELIVERIES},
+        "BatchQueue": {"deadLetterTargetArn": arn("DeadLetterQueue"), "maxReceiveCount": DELIVERIES},
         "DeadLetterQueue": None,
         "UndeliveredQueue": None,
     }

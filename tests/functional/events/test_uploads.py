@@ -8,7 +8,7 @@ import pytest
 
 from handler.errors import BatchFailedError, InvalidRequestError, NoSuchObjectError, ServiceError
 from handler.events.s3 import JOB_TYPE
-from handler.events.sqs import ATTEMPTS
+from handler.events.sqs import ATTEMPTS, DELIVERIES
 from handler.kept.batches import Batches
 from handler.kept.files import Files
 from handler.kept.jobs import JobRequest, Jobs
@@ -24,7 +24,7 @@ def wire(place: Place, rule: str = "BatchRule") -> Queue:
     """The queue that a rule of the template fills with events of the bucket."""
     pattern = stacks()["api-key"].properties(rule)["EventPattern"]
     decided = json.loads(json.dumps(pattern).replace('{"Ref": "ResultsBucket"}', '"results"'))
-    redrive = json.dumps({"deadLetterTargetArn": place.dead_letters.arn, "maxReceiveCount": 5})
+    redrive = json.dumps({"deadLetterTargetArn": place.dead_letters.arn, "maxReceiveCount": DELIVERIES})
     queue = Queue(place.queue.client, "batches", {"RedrivePolicy": redrive})
     events = boto3.client("events")
     events.put_rule(Name="batches", EventPattern=json.dumps(decided))
@@ -151,16 +151,17 @@ def test_a_batch_that_fails_five_times_has_failed(place: Place) -> None:
     place.s3.put_object(Bucket="results", Key="inbox/a.jsonl", Body=requests(1).encode())
     with running_worker() as worker:
         queue.deliver(worker)
-        for _ in range(ATTEMPTS):
+        for _ in range(ATTEMPTS - 1):
             [message] = queue.receive()
             with pytest.raises(BatchFailedError, match="Time was up"):
                 worker.adapter.handle(queue.event([message]), Context(15_000))
             queue.release(message)
-        assert queue.receive() == []
+        assert worker.adapter.handle(queue.event(queue.receive()), Context(15_000)) == {"batchItemFailures": []}
     [batch] = Batches(Storage(place.s3, "results")).listed(after=None, limit=2)
     assert (batch.status, batch.errors and batch.errors.data[0].code) == ("failed", "deadline_exceeded")
     [dead] = place.dead_letters.receive()
     assert batch.id in dead["Body"]
+    assert dead["MessageAttributes"]["error"]["StringValue"].startswith("deadline_exceeded: Time was up")
 
 
 def test_a_job_that_fails_five_times_has_failed_and_the_bus_hears_of_it(place: Place) -> None:
@@ -173,17 +174,48 @@ def test_a_job_that_fails_five_times_has_failed_and_the_bus_hears_of_it(place: P
     engine = FakeEngine(vocabulary_size=VOCABULARY)
     engine.fail_with = RuntimeError("the prompt was: secret")
     with running_worker(engine) as worker:
-        for attempt in range(ATTEMPTS):
-            assert jobs.get("job_1").status == "queued", attempt
+        for attempt in range(ATTEMPTS - 1):
             [message] = queue.receive()
             with pytest.raises(BatchFailedError):
                 worker.adapter.handle(queue.event([message]), Context())
+            assert jobs.get("job_1").status == "queued", attempt
             queue.release(message)
+        assert worker.adapter.handle(queue.event(queue.receive()), Context()) == {"batchItemFailures": []}
     job = jobs.get("job_1")
     assert (job.status, job.response and job.response.status_code) == ("failed", 500)
     assert "secret" not in job.model_dump_json()
     [heard] = place.replies.receive()
     assert json.loads(heard["Body"])["detail"]["status"] == "failed"
+
+
+def test_what_killed_the_process_five_times_has_failed_and_is_not_begun_again(place: Place) -> None:
+    """A job and a batch, each delivered to processes that do not live to say anything of it."""
+
+    def killed(queue: Queue, worker: Worker) -> None:
+        for _ in range(ATTEMPTS):
+            [message] = queue.receive()
+            queue.release(message)
+        assert worker.adapter.handle(queue.event(queue.receive()), Context()) == {"batchItemFailures": []}
+        assert worker.engine.prefilled == 0
+
+    storage = Storage(place.s3, "results")
+    jobs = Jobs(storage)
+    with running_worker() as worker:
+        queue = wire(place, "JobRule")
+        jobs.create(JobRequest(id="job_1", created_at=1, body={"prompt": "She"}))
+        killed(queue, worker)
+        queue.client.delete_queue(QueueUrl=queue.url)
+        queue = wire(place)
+        place.s3.put_object(Bucket="results", Key="inbox/a.jsonl", Body=requests(1).encode())
+        queue.deliver(worker)
+        killed(queue, worker)
+    job, [batch] = jobs.get("job_1"), Batches(storage).listed(after=None, limit=2)
+    assert job.response is not None
+    assert (job.status, job.response.body["error"]["code"]) == ("failed", "abandoned")
+    assert (batch.status, batch.errors and batch.errors.data[0].code) == ("failed", "abandoned")
+    assert {dead["MessageAttributes"]["error"]["StringValue"] for dead in place.dead_letters.receive()} == {
+        "abandoned: It was begun 5 times, and each time the process ended that worked on it."
+    }
 
 
 def test_chats_that_are_uploaded_start_a_batch_of_chats(place: Place) -> None:

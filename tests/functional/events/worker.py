@@ -11,7 +11,7 @@ from typing import Any
 from handler.events.messages import MessageWorker
 from handler.events.s3 import S3Adapter
 from handler.events.sending import Sender
-from handler.events.sqs import SqsAdapter
+from handler.events.sqs import DELIVERIES, SqsAdapter
 from handler.inference.generation import QueuedGeneration
 from handler.inference.protocol import GenerationRequest, Load
 from handler.inference.scheduler import Scheduler
@@ -190,7 +190,7 @@ class Place:
     def __init__(self, s3: Any, sqs: Any) -> None:
         self.s3 = s3
         self.dead_letters = Queue(sqs, "dead-letters")
-        redrive = json.dumps({"deadLetterTargetArn": self.dead_letters.arn, "maxReceiveCount": 5})
+        redrive = json.dumps({"deadLetterTargetArn": self.dead_letters.arn, "maxReceiveCount": DELIVERIES})
         self.queue = Queue(sqs, "requests", {"RedrivePolicy": redrive})
         self.replies = Queue(sqs, "replies")
 
