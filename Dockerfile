@@ -69,7 +69,7 @@ WORKDIR /var/task
 # The list of what a start reads: written by a start, whose model lies nowhere.
 ENV READ_AHEAD=/opt/read-ahead.txt
 RUN MODELS_BUCKET=none MODEL_NAME=none KEYS_TABLE=none AWS_REGION=us-east-1 AWS_ENDPOINT_URL_S3=http://127.0.0.1:9 \
-        AWS_ACCESS_KEY_ID=none AWS_SECRET_ACCESS_KEY=none python -m handler.readahead
+        AWS_ACCESS_KEY_ID=none AWS_SECRET_ACCESS_KEY=none python -m handler.readahead_list
 ENTRYPOINT ["python", "-m", "awslambdaric"]
 CMD ["handler.main.handler"]
 

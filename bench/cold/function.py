@@ -82,7 +82,7 @@ def image_python() -> Path:
     for folder in python.parent.parent.glob(_NOT_IN_THE_IMAGE):
         shutil.rmtree(folder)
     nowhere = environment("none", 9)  # a port that nobody listens to
-    command = [str(python), "-m", "handler.readahead"]
+    command = [str(python), "-m", "handler.readahead_list"]
     subprocess.run(command, cwd=ROOT, env=nowhere, check=True, stdout=subprocess.DEVNULL)
     return python
 

@@ -46,7 +46,7 @@ def python(*arguments: str, **variables: str) -> str:
 
 def test_the_list_holds_all_that_a_start_imports_in_order(tmp_path: Path) -> None:
     listed = tmp_path / "list"
-    python("-m", "handler.readahead", READ_AHEAD=str(listed))
+    python("-m", "handler.readahead_list", READ_AHEAD=str(listed))
 
     paths = listed.read_text().split("\n")
     assert len(paths) == len(set(paths))
