@@ -3,7 +3,7 @@
 import os
 import threading
 import time
-from typing import Final
+from typing import Final, NoReturn
 
 from aws_lambda_powertools.logging.utils import copy_config_to_registered_loggers
 
@@ -49,8 +49,8 @@ class Container:
         self._server = ContainerServer(app, settings, self._drain)
         metrics.watch(loading.services, self._messages_in_flight)
 
-    def run(self) -> None:
-        """Serve until SIGTERM or SIGINT has come and everything under way is finished; else the process ends here."""
+    def run(self) -> NoReturn:
+        """Serve until SIGTERM or SIGINT has come and everything under way is finished, and end the process."""
         # What uvicorn and boto3 have to complain of is JSON, too.
         copy_config_to_registered_loggers(logger, log_level="WARNING")
         if self._settings.metrics_port:
@@ -63,6 +63,8 @@ class Container:
         self._server.run()
         if self._worker:
             self._worker.finish()
+        # At once: a thread that still loads a model would be stopped inside torch, which aborts the process.
+        os._exit(0)
 
     def _drain(self) -> None:
         if self._worker:

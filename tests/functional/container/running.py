@@ -14,6 +14,7 @@ from lifecycle.local.invoke import free_port
 from tests.serving import PATIENCE, wait_until_ready
 
 SLOW = "tests.functional.container.slow_container"
+LOADING = "tests.functional.container.loading_container"
 
 
 @dataclass
@@ -23,9 +24,9 @@ class Container:
     address: str
     process: subprocess.Popen[str]
 
-    def terminate(self) -> None:
-        """Send SIGTERM."""
-        self.process.send_signal(signal.SIGTERM)
+    def terminate(self, by: signal.Signals = signal.SIGTERM) -> None:
+        """Send a signal."""
+        self.process.send_signal(by)
 
     def ended(self) -> tuple[int, list[dict[str, Any]]]:
         """Its exit status, once it has ended, and what it has logged."""
@@ -34,15 +35,15 @@ class Container:
 
 
 @contextmanager
-def running_container(module: str, **environment: str) -> Iterator[Container]:
-    """Run a module as a container of this machine's, let in without a key, until the model is there."""
+def running_container(module: str, until: str = "/readyz", **environment: str) -> Iterator[Container]:
+    """Run a module as a container of this machine's, let in without a key, from when it answers at a path."""
     port = free_port()
     somewhere = {"MODELS_BUCKET": "models", "MODEL_NAME": "tiny", "AUTH_MODE": "none", "HOST": "127.0.0.1"}
     variables = {**os.environ, **somewhere, "PORT": str(port), **environment}
     command = [sys.executable, "-m", module]
     with subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, text=True) as process:
         try:
-            wait_until_ready(f"http://127.0.0.1:{port}/readyz")
+            wait_until_ready(f"http://127.0.0.1:{port}{until}")
             yield Container(f"http://127.0.0.1:{port}", process)
         finally:
             process.kill()

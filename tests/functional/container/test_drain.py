@@ -1,13 +1,14 @@
 """The end of a container: whoever was let in is answered, and nobody is sent away who could not know."""
 
 import json
+import signal
 import socket
 from collections import Counter
 
 import httpx
 
 from lifecycle.local.cloud import RESULTS_BUCKET
-from tests.functional.container.running import SLOW, running_container
+from tests.functional.container.running import LOADING, SLOW, running_container
 from tests.functional.events.worker import Place
 from tests.serving import PATIENCE, wait_until
 
@@ -78,3 +79,10 @@ def test_what_takes_longer_than_there_is_time_is_cut_off_and_given_back(place: P
     assert in_flight["_aws"]["CloudWatchMetrics"][0]["Dimensions"] == [["function"]]
     assert [returned["Body"] for returned in place.queue.receive()] == [message]
     assert place.results() == {}
+
+
+def test_a_model_that_is_still_being_loaded_keeps_nobody() -> None:
+    with running_container(LOADING, until="/healthz") as container:
+        container.terminate(signal.SIGINT)
+        status, log = container.ended()
+    assert (status, [line["message"] for line in log]) == (0, ["draining"])
