@@ -29,6 +29,7 @@ After = Annotated[str | None, Query(pattern=r"^[0-9A-Za-z_-]{1,80}$")]
 
 _EXPIRY = {"anchor": "expires_after[anchor]", "seconds": "expires_after[seconds]"}
 _SHORTEST_LIFE, _LONGEST_LIFE = 3600, 30 * 24 * 3600
+_MOST_DIGITS = 10  # of more, some must be zeros
 
 _FORM: dict[str, Any] = {
     "requestBody": {
@@ -144,7 +145,7 @@ def _life(fields: Mapping[str, str]) -> int | None:
         raise InvalidRequestError("`expires_after[anchor]` must be created_at.", param="expires_after")
     if seconds is None or not seconds.isdecimal() or not seconds.isascii():
         raise InvalidRequestError("`expires_after[seconds]` must be a number.", param="expires_after")
-    if not _SHORTEST_LIFE <= int(seconds[:12]) <= _LONGEST_LIFE:
+    if len(seconds) > _MOST_DIGITS or not _SHORTEST_LIFE <= int(seconds) <= _LONGEST_LIFE:
         raise InvalidRequestError(
             f"`expires_after[seconds]` must be from {_SHORTEST_LIFE} to {_LONGEST_LIFE}; given: {printable(seconds)}.",
             param="expires_after",
