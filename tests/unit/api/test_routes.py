@@ -60,12 +60,15 @@ def test_generate_text_gives_as_many_texts_as_asked_for(client: TestClient) -> N
     [
         ({"max_length": 3}, "max_length", "the prompt has 3 tokens already, given: 3."),
         ({"num_return_sequences": 2, "do_sample": False}, "num_return_sequences", "must be 1 without sampling"),
+        ({"num_return_sequences": 5}, "num_return_sequences", "`num_return_sequences` times the number of prompts"),
+        ({"max_length": 54}, "max_length", "`max_length` may be at most 53 with a prompt of 3 tokens; given: 54."),
+        ({"prompt": "a" * 63, "max_length": 65}, "max_length", "may be at most 64 with a prompt of"),
     ],
 )
 def test_generate_text_refuses_what_cannot_be_done(
     client: TestClient, fields: dict[str, Any], param: str, message: str
 ) -> None:
-    response = client.post("/generate_text", json={"prompt": "the sea", **fields})
+    response = client.post("/generate_text", json={"prompt": "the sea", "max_length": 20, **fields})
 
     assert response.status_code == 400
     assert response.json()["error"]["param"] == param
