@@ -9,6 +9,7 @@ import pytest
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
+from handler.api.unforeseen import BrokenOffError, UnforeseenErrorMiddleware
 from handler.errors import EngineUnavailableError, NotInRegistryError
 from handler.inference.scheduler import Scheduler
 from handler.loading import ModelLoading
@@ -214,17 +215,57 @@ def test_a_body_of_undeclared_length_is_refused_where_it_exceeds_the_limit() -> 
     assert len(pieces) == 17
 
 
+@pytest.mark.parametrize(
+    ("path", "headers", "status", "message"),
+    [
+        ("/v1/completions", [(b"content-length", b"9" * 5000)], 413, f"given: at least {'9' * 20}."),
+        ("/\ud800", [], 404, r"There is nothing at POST /\ud800."),
+    ],
+)
+def test_what_no_server_lets_through_is_refused_where_an_event_brings_it(
+    app: FastAPI, path: str, headers: Any, status: int, message: str
+) -> None:
+    sent = []
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(event: Any) -> None:
+        sent.append(event)
+
+    scope = {"type": "http", "method": "POST", "path": path, "headers": headers, "query_string": b""}
+    anyio.run(lambda: app(scope, receive, send))
+
+    assert sent[0]["status"] == status
+    assert message in json.loads(sent[1]["body"])["error"]["message"]
+
+
 def test_a_bug_is_answered_in_the_same_shape_and_logged_without_its_words(
     app: FastAPI, client: TestClient, log: Any
 ) -> None:
     engine = FakeEngine(vocabulary_size=VOCABULARY)
     engine.fail_with = ArithmeticError("while reading 'the sea'")
     with running_app(engine) as broken:
-        response = TestClient(broken, raise_server_exceptions=False).post("/v1/completions", json={"prompt": "the sea"})
+        # Nothing is raised for whoever runs the application, who would log all of it.
+        response = TestClient(broken).post("/v1/completions", json={"prompt": "the sea"})
 
     message = "Something went wrong here; it has been logged."
     assert (response.status_code, response.json()) == (500, error(message, None, kind="server_error"))
+    assert "x-request-id" in response.headers
     assert json.loads(log.getvalue().splitlines()[-1])["error"] == "ArithmeticError"
+    assert "the sea" not in log.getvalue()
+
+
+def test_a_response_that_a_bug_breaks_off_is_not_whole_and_says_nothing(log: Any) -> None:
+    async def broken(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        raise ArithmeticError("while reading 'the sea'")
+
+    client = TestClient(UnforeseenErrorMiddleware(broken))
+    with pytest.raises(BrokenOffError) as raised:
+        client.get("/")
+    assert (str(raised.value), raised.value.__suppress_context__) == ("", True)
+    assert json.loads(log.getvalue())["error"] == "ArithmeticError"
     assert "the sea" not in log.getvalue()
 
 
