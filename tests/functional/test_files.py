@@ -7,7 +7,8 @@ from urllib.request import urlopen
 
 import pytest
 
-from handler.api.files import LARGEST_DOWNLOAD, LARGEST_PAGE
+from handler.api.files import LARGEST_DOWNLOAD
+from handler.api.pages import LARGEST_PAGE
 from handler.kept.files import FileObject, Files, new_id
 from handler.kept.storage import storage_of
 from tests.functional.batch_place import Place, running_place
