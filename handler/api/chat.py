@@ -117,7 +117,9 @@ def _request(
     messages = [{"role": message.role, "content": _content(message)} for message in body.messages]
     prompt, stops = service.chat_prompt(messages)
     wanted = given_or(body.max_completion_tokens, body.max_tokens)
-    names = FieldNames("messages", max_tokens="max_completion_tokens" if body.max_tokens is None else "max_tokens")
+    names = FieldNames(
+        prompt="messages", max_tokens="max_completion_tokens" if body.max_tokens is None else "max_tokens"
+    )
     return TextRequest(
         prompts=[prompt],
         n=given_or(body.n, 1),

@@ -24,7 +24,7 @@ REDIRECT_SECONDS = 300
 
 _EXPIRY = {"anchor": "expires_after[anchor]", "seconds": "expires_after[seconds]"}
 _SHORTEST_LIFE, _LONGEST_LIFE = 3600, 30 * 24 * 3600
-_MOST_DIGITS = 10  # of more, some must be zeros
+_MOST_DIGITS = 10  # what has more is too long a life, or begins with zeros
 
 _FORM: dict[str, Any] = {
     "requestBody": {
