@@ -30,6 +30,8 @@ class BodyLimitMiddleware:
         body = b""
         while size <= self._limit:
             message = await receive()
+            if message["type"] == "http.disconnect":
+                return  # what has come is not what was asked, and nobody waits for an answer
             body += message.get("body", b"")
             size = max(size, len(body))
             if not message.get("more_body", False):

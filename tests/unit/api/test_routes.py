@@ -215,6 +215,24 @@ def test_a_body_of_undeclared_length_is_refused_where_it_exceeds_the_limit() -> 
     assert len(pieces) == 17
 
 
+def test_half_a_body_is_not_taken_for_the_whole_when_its_sender_has_gone() -> None:
+    engine = FakeEngine(vocabulary_size=VOCABULARY)
+    events = [{"type": "http.disconnect"}, {"type": "http.request", "body": b'{"prompt": "a"}', "more_body": True}]
+    sent = []
+
+    async def receive() -> Any:
+        return events.pop()
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    with running_app(engine) as app:
+        headers = [(b"content-type", b"application/json"), (b"content-length", b"100")]
+        scope = {"type": "http", "method": "POST", "path": "/v1/completions", "headers": headers, "query_string": b""}
+        anyio.run(lambda: app(scope, receive, send))
+    assert (sent, engine.chunks) == ([], [])
+
+
 @pytest.mark.parametrize(
     ("path", "headers", "status", "message"),
     [
