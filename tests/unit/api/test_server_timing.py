@@ -16,11 +16,12 @@ from tests.fake_engine import FakeEngine
 from tests.services import VOCABULARY, make_settings, running_app, running_service
 
 STEP_SECONDS = 0.02
-BODY = {"prompt": "the sea", "max_tokens": 4}
+# Drawn at random, the first token would be the last one now and then.
+BODY = {"prompt": "the sea", "max_tokens": 4, "temperature": 0}
 ROUTES = {
     "/v1/completions": BODY,
-    "/v1/chat/completions": {"messages": [{"role": "user", "content": "sea"}], "max_tokens": 4},
-    "/generate_text": {"prompt": "the sea", "max_length": 20},
+    "/v1/chat/completions": {"messages": [{"role": "user", "content": "sea"}], "max_tokens": 4, "temperature": 0},
+    "/generate_text": {"prompt": "the sea", "max_length": 20, "do_sample": False},
 }
 
 
