@@ -32,6 +32,7 @@ from handler.api.jobs import RespondAsyncMiddleware
 from handler.api.model_version import ModelVersionMiddleware
 from handler.api.request_id import RequestIdMiddleware
 from handler.api.server_timing import ServerTimingMiddleware
+from handler.api.unforeseen import UnforeseenErrorMiddleware
 from handler.fetching import Fetching
 from handler.loading import ModelLoading
 from handler.models import models_of
@@ -89,6 +90,7 @@ def create_app(configuration: Settings, loading: ModelLoading, background: Backg
     app.add_middleware(CapacityMiddleware, capacity=configuration.max_requests)
     app.add_middleware(ModelVersionMiddleware)
     app.add_middleware(ServerTimingMiddleware)
+    app.add_middleware(UnforeseenErrorMiddleware)
     app.add_middleware(RequestIdMiddleware)
     return app
 

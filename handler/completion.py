@@ -12,6 +12,15 @@ Part: TypeAlias = Literal["prompt", "output", "end"]
 
 
 @dataclass(frozen=True, slots=True)
+class FieldNames:
+    """What the client calls the fields of a request that are held to limits, for errors."""
+
+    prompt: str = "prompt"
+    n: str = "n"
+    max_tokens: str = "max_tokens"
+
+
+@dataclass(frozen=True, slots=True)
 class TextRequest:
     """What a client asks for.
 
@@ -28,6 +37,7 @@ class TextRequest:
         deadline: when to finish with what there is, on the clock of `time.time()`.
         cancellation: by which whoever asked gives up.
         allowance: how many tokens whoever asked may use.
+        names: what whoever asked calls its fields.
     """
 
     prompts: Sequence[str | Sequence[int]]
@@ -42,6 +52,7 @@ class TextRequest:
     deadline: float | None = None
     cancellation: Cancellation = field(default_factory=Cancellation)
     allowance: Allowance = UNLIMITED
+    names: FieldNames = FieldNames()
 
     @property
     def candidates(self) -> int:

@@ -90,6 +90,14 @@ class PayloadTooLargeError(ServiceError):
     code = "payload_too_large"
 
 
+class AnswerTooLargeError(ServiceError):
+    """The answer is larger than what brought the request takes back."""
+
+    status = 400
+    type = "invalid_request_error"
+    code = "answer_too_large"
+
+
 class OverCapacityError(ServiceError):
     """So many requests are worked on and waiting already that one more would only wait."""
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from handler.allowance import Allowance
 from handler.cancellation import Cancellation
+from handler.completion import FieldNames
 from handler.errors import ContextLengthExceededError, DeadlineExceededError, InvalidRequestError
 from handler.inference.protocol import (
     Backend,
@@ -100,15 +101,15 @@ class Insight:
                 f"`{param}` may hold at most {self._limits.max_n} texts; given: {count}.", param=param
             )
 
-    def most_probable(self, prompt: Sequence[int], deadline: float | None) -> int:
-        """The most probable token after a prompt.
+    def most_probable(self, prompt: Sequence[int], deadline: float | None, names: FieldNames) -> int:
+        """The most probable token after a prompt; `names` are those of the request's fields, for errors.
 
         Raises:
             ContextLengthExceededError: the prompt fills the context.
             DeadlineExceededError: time was up.
         """
         sampling = SamplingParams(temperature=0)
-        check_lengths([prompt], 1, self._limits, self._backend.context_length)
+        check_lengths([prompt], 1, self._limits, self._backend.context_length, names)
         request = GenerationRequest((tuple(prompt),), (sampling,), max_tokens=1, deadline=deadline)
         generation = self._backend.submit(request)
         for event in generation:

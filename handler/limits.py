@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
-from handler.completion import TextRequest
+from handler.completion import FieldNames, TextRequest
 from handler.errors import ContextLengthExceededError, InvalidRequestError
 
 
@@ -29,7 +29,8 @@ def check_numbers(request: TextRequest, limits: Limits) -> None:
     Raises:
         InvalidRequestError: there are too many choices, or too many tokens of each.
     """
-    name, each, prompts = "n" if request.best_of is None else "best_of", request.candidates, len(request.prompts)
+    names, each, prompts = request.names, request.candidates, len(request.prompts)
+    name = names.n if request.best_of is None else "best_of"
     if prompts * each > limits.max_n:
         raise InvalidRequestError(
             f"`{name}` times the number of prompts may be at most {limits.max_n}; given: {each} times {prompts}.",
@@ -37,12 +38,15 @@ def check_numbers(request: TextRequest, limits: Limits) -> None:
         )
     if request.max_tokens > limits.max_tokens:
         raise InvalidRequestError(
-            f"`max_tokens` may be at most {limits.max_tokens}; given: {request.max_tokens}.", param="max_tokens"
+            f"`{names.max_tokens}` may be at most {limits.max_tokens}; given: {request.max_tokens}.",
+            param=names.max_tokens,
         )
 
 
-def check_lengths(prompts: Sequence[Sequence[int]], max_tokens: int, limits: Limits, context: int) -> None:
-    """See that every prompt and its output fit.
+def check_lengths(
+    prompts: Sequence[Sequence[int]], max_tokens: int, limits: Limits, context: int, names: FieldNames
+) -> None:
+    """See that every prompt and its output fit; `names` are those of the fields they come from.
 
     Raises:
         ContextLengthExceededError: the longest does not.
@@ -50,13 +54,14 @@ def check_lengths(prompts: Sequence[Sequence[int]], max_tokens: int, limits: Lim
     longest = max(map(len, prompts))
     if longest > limits.max_prompt_tokens:
         raise ContextLengthExceededError(
-            f"`prompt` may have at most {limits.max_prompt_tokens} tokens; given: {longest}.", param="prompt"
+            f"`{names.prompt}` may have at most {limits.max_prompt_tokens} tokens; given: {longest}.",
+            param=names.prompt,
         )
     if longest + max_tokens > context:
         raise ContextLengthExceededError(
-            f"`prompt` and `max_tokens` together may have at most {context} tokens, this model's context; "
-            f"given: {longest} and {max_tokens}.",
-            param="max_tokens",
+            f"`{names.prompt}` and `{names.max_tokens}` together may have at most {context} tokens, this model's "
+            f"context; given: {longest} and {max_tokens}.",
+            param=names.max_tokens,
         )
 
 

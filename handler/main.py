@@ -30,6 +30,7 @@ from handler.settings import settings  # noqa: E402
 loading = models_of(settings(), os.environ, fetching, cold_start)
 loaded = loading.start()
 
+from handler.api.errors import told  # noqa: E402
 from handler.app import create_app  # noqa: E402
 from handler.aws import dynamodb_soon  # noqa: E402
 from handler.deadline import LambdaContext  # noqa: E402
@@ -63,6 +64,9 @@ def handler(event: Any, context: LambdaContext) -> Any:
     if isinstance(event, dict):
         for adapter in ADAPTERS:
             if adapter.matches(event):
-                return adapter.handle(event, context)
+                try:
+                    return adapter.handle(event, context)
+                except Exception as error:  # noqa: BLE001 - Lambda would log, and tell, a bug's own words
+                    raise told(error) from None
     recognised = "; ".join(adapter.description for adapter in ADAPTERS)
     raise UnknownEventError(f"No adapter recognises this event. Recognised are: {recognised}.")

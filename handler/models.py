@@ -15,7 +15,7 @@ from functools import partial
 from hashlib import sha256
 from typing import Final
 
-from handler.errors import RegistryError, UnknownModelError
+from handler.errors import RegistryError, ServiceError, UnknownModelError
 from handler.fetching import Fetching
 from handler.loading import Following, ModelLoading, load_service, wait_until_gone
 from handler.measures import Completed
@@ -109,9 +109,10 @@ class Models(ModelLoading):
         if canary is None or not caller or share_of(caller) >= self._settings.canary_percent:
             return None
         canary.start()
-        if canary.service is None:
-            return None
-        return canary.wait(0)
+        if canary.service is not None:
+            with suppress(ServiceError):  # it has just been let go of, for a newer one
+                return canary.wait(0)
+        return None
 
     def _loading_of(self, name: str, alias: str) -> ModelLoading:
         fetching = self._fetching_of(name, alias)

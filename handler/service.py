@@ -92,7 +92,7 @@ class TextService:
         """
         return self._begun(prompt, param)[0]
 
-    def _begun(self, prompt: str | Sequence[int], param: str = "prompt") -> tuple[tuple[int, ...], int]:
+    def _begun(self, prompt: str | Sequence[int], param: str) -> tuple[tuple[int, ...], int]:
         """What `encode` says, and how many of the tokens, at the front, are none of what was given."""
         tokens, begin = self.encode_text(prompt, param), self.begin_of_text
         if isinstance(prompt, str) and self._tokenizer.adds_begin and tokens[:1] != (begin,):
@@ -148,6 +148,10 @@ class TextService:
             )
         return min(context - count, self._limits.max_tokens)
 
+    def longest_text(self, prompt: Sequence[int]) -> int:
+        """How many tokens a prompt and what is generated may have together, within the limits."""
+        return min(self._backend.context_length, len(prompt) + self._limits.max_tokens)
+
     def load(self) -> Load:
         """How busy the engine is."""
         return self._backend.load()
@@ -198,9 +202,9 @@ class TextService:
         """
         check_numbers(request, self._limits)
         check_tokens(request.sampling.logit_bias, self._backend.vocabulary_size, "logit_bias")
-        begun = [self._begun(prompt) for prompt in request.prompts]
+        begun = [self._begun(prompt, request.names.prompt) for prompt in request.prompts]
         prompts = tuple(prompt for prompt, _ in begun)
-        check_lengths(prompts, request.max_tokens, self._limits, self._backend.context_length)
+        check_lengths(prompts, request.max_tokens, self._limits, self._backend.context_length, request.names)
         request.cancellation.check()
         count = sum(map(len, prompts))
         reserved = count + len(prompts) * request.n * request.max_tokens

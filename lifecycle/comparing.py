@@ -108,7 +108,7 @@ def text_windows(tokenizer: Tokenizer, texts: Path, context: int, tokens: int) -
         [tokenizer.begin_of_text, *ids[start : start + room]]
         for book in read_texts(texts)
         for document in book.documents
-        for ids in [tokenizer.encode(document)]
+        for ids in [tokenizer.encode_document(document)]
         for start in range(0, len(ids), room)
     ]
     windows = [window for window in windows if len(window) >= min(context, 32)]

@@ -34,15 +34,17 @@ def checkpoint_folder(source: str, bucket: str | None) -> Path:
         raise InvalidRequestError(f"bucket: {source} lies in a bucket; name it with --bucket", param="bucket")
     state = WritableStore(s3_client(attempts=5), bucket).alias(name, alias)
     out = CACHE / name / state.version
-    if not out.is_dir():
-        _fetch(ModelSource(bucket, name, alias), CACHE / name)
-    return out
+    return out if out.is_dir() else _fetched(ModelSource(bucket, name, alias), CACHE / name)
 
 
-def _fetch(source: ModelSource, into: Path) -> None:
+def _fetched(source: ModelSource, into: Path) -> Path:
+    """The folder of the version that the alias points to by now, which may be another one."""
     model = source.load()
     manifest = model.manifest
-    with complete_or_absent(into / manifest.version) as new:
+    out = into / manifest.version
+    if out.is_dir():
+        return out
+    with complete_or_absent(out) as new:
         for path, data in model.files.items():
             (new / path).write_bytes(data)
         provenance = Provenance(
@@ -55,3 +57,4 @@ def _fetch(source: ModelSource, into: Path) -> None:
             manifest.code,
         )
         write_json(new / PROVENANCE, asdict(provenance))
+    return out

@@ -3,8 +3,8 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from typing import Any, Final
-from urllib.error import URLError
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
@@ -110,7 +110,7 @@ class Watch:
         try:
             with urlopen(f"{self.address.rstrip('/')}/readyz", timeout=10) as answer:  # noqa: S310 - see `check`
                 version: str | None = answer.headers.get("x-model-version")
-        except (URLError, OSError):
+        except (OSError, HTTPException):
             return None
         return version
 

@@ -4,11 +4,11 @@ import time
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Query, Request
-from pydantic import BaseModel, Field, StringConstraints
+from pydantic import Field, StringConstraints
 
 from handler.api.dependencies import KeptBatches, KeptFiles, refuse_limited_keys
-from handler.api.files import LARGEST_PAGE, After
 from handler.api.json_body import JsonRoute
+from handler.api.pages import LARGEST_PAGE, After, Page
 from handler.api.validation import StrictBody
 from handler.errors import InvalidRequestError
 from handler.kept.batches import COMPLETION_SECONDS, FINAL, LARGEST_INPUT, Batch, Endpoint
@@ -31,14 +31,8 @@ class BatchBody(StrictBody):
     )
 
 
-class BatchList(BaseModel):
+class BatchList(Page[Batch]):
     """A page of batches, the newest first."""
-
-    object: Literal["list"] = "list"
-    data: list[Batch]
-    first_id: str | None
-    last_id: str | None
-    has_more: bool
 
 
 @router.post("/v1/batches", dependencies=[Depends(refuse_limited_keys)])
@@ -72,14 +66,7 @@ def list_batches(
     batches: KeptBatches, after: After = None, limit: Annotated[int, Query(ge=1, le=LARGEST_PAGE)] = 20
 ) -> BatchList:
     """List batches, a page at a time; `after` is the last id of the page before."""
-    found = batches.listed(after=after, limit=limit + 1)
-    page = found[:limit]
-    return BatchList(
-        data=page,
-        first_id=page[0].id if page else None,
-        last_id=page[-1].id if page else None,
-        has_more=len(found) > limit,
-    )
+    return BatchList.of(batches.listed(after=after, limit=limit + 1), limit)
 
 
 @router.get("/v1/batches/{batch_id}")

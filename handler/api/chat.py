@@ -31,7 +31,7 @@ from handler.api.sampling import (
     wants_usage,
 )
 from handler.cancellation import Cancellation
-from handler.completion import ScoredToken, TextRequest
+from handler.completion import FieldNames, ScoredToken, TextRequest
 from handler.errors import InvalidRequestError
 from handler.service import TextService
 
@@ -117,6 +117,9 @@ def _request(
     messages = [{"role": message.role, "content": _content(message)} for message in body.messages]
     prompt, stops = service.chat_prompt(messages)
     wanted = given_or(body.max_completion_tokens, body.max_tokens)
+    names = FieldNames(
+        prompt="messages", max_tokens="max_completion_tokens" if body.max_tokens is None else "max_tokens"
+    )
     return TextRequest(
         prompts=[prompt],
         n=given_or(body.n, 1),
@@ -128,6 +131,7 @@ def _request(
         deadline=deadline,
         cancellation=cancellation,
         allowance=allowance,
+        names=names,
     )
 
 

@@ -8,7 +8,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
-from handler.api.validation import invalid_request
+from handler.api.validation import invalid_request, printable
 from handler.errors import ServiceError
 from handler.telemetry import logger
 
@@ -46,17 +46,17 @@ def error_response(error: ServiceError) -> JSONResponse:
     return JSONResponse(error.body(), error.status, headers)
 
 
-def body_of(error: Exception) -> dict[str, Any]:
-    """What a client is told of any error; one that is a bug is logged, and not described."""
+def told(error: Exception) -> ServiceError:
+    """What whoever asked is told of any error; one that is a bug is logged, and not described."""
     if isinstance(error, ServiceError):
-        return error.body()
+        return error
     # The exception's own words may quote the request, so only its type and place are logged.
     logger.error("unhandled error", error=type(error).__name__, at=_place(error))
-    return ServiceError("Something went wrong here; it has been logged.").body()
+    return ServiceError("Something went wrong here; it has been logged.")
 
 
 def install_error_handlers(app: FastAPI) -> None:
-    """Give every way a request can fail the same shape."""
+    """Give every way a request can fail the same shape; what is a bug has it from `unforeseen.py`."""
 
     @app.exception_handler(ServiceError)
     async def on_service_error(_: Request, error: ServiceError) -> JSONResponse:
@@ -68,16 +68,13 @@ def install_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def on_http_error(request: Request, error: HTTPException) -> JSONResponse:
+        path = printable(request.url.path)
         message = {
-            404: f"There is nothing at {request.method} {request.url.path}.",
-            405: f"{request.url.path} does not answer {request.method}.",
+            404: f"There is nothing at {request.method} {path}.",
+            405: f"{path} does not answer {request.method}.",
         }.get(error.status_code, str(error.detail))
         body = {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": None}}
         return JSONResponse(body, error.status_code, error.headers)
-
-    @app.exception_handler(Exception)
-    async def on_bug(_: Request, error: Exception) -> JSONResponse:
-        return JSONResponse(body_of(error), 500)
 
 
 def _place(error: Exception) -> str:

@@ -14,7 +14,7 @@ from anyio import to_thread
 from fastapi.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from handler.api.errors import body_of
+from handler.api.errors import told
 from handler.cancellation import Cancellation
 from handler.errors import CancelledRequestError
 
@@ -84,7 +84,7 @@ class EventStream(Response):
 
 def error_event(error: Exception) -> bytes:
     """The last event of a stream that something has gone wrong with."""
-    return _line(json.dumps(body_of(error)))
+    return _line(json.dumps(told(error).body()))
 
 
 def _line(data: str) -> bytes:

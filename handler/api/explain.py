@@ -11,6 +11,7 @@ from handler.api.completion_schemas import Several, TokenId, must_be
 from handler.api.dependencies import ClientGone, Deadline, Service, Tokens, check_model
 from handler.api.json_body import JsonRoute
 from handler.api.validation import StrictBody
+from handler.completion import FieldNames
 from handler.errors import ContextLengthExceededError, InvalidRequestError
 from handler.explaining import Position, explain
 from handler.service import TextService
@@ -90,7 +91,7 @@ def explain_continuation(
             param="prompt",
         )
     if not continuation:
-        continuation = (service.insight.most_probable(prompt, deadline),)
+        continuation = (service.insight.most_probable(prompt, deadline, FieldNames(max_tokens="continuation")),)
     positions = explain(
         prompt,
         continuation,

@@ -11,6 +11,7 @@ from starlette.responses import RedirectResponse, Response
 
 from handler.api.dependencies import KeptFiles
 from handler.api.forms import read_form
+from handler.api.pages import LARGEST_PAGE, After, Page
 from handler.api.validation import describe, printable
 from handler.errors import InvalidRequestError
 from handler.kept.files import FileObject, Purpose, content_key, new_id
@@ -21,14 +22,9 @@ router = APIRouter(tags=["files"])
 LARGEST_DOWNLOAD = 4_000_000
 REDIRECT_SECONDS = 300
 
-# A page of a list holds no more, whatever is asked for: each file's description is an object to read.
-LARGEST_PAGE = 100
-
-# The last id of the page before.
-After = Annotated[str | None, Query(pattern=r"^[0-9A-Za-z_-]{1,80}$")]
-
 _EXPIRY = {"anchor": "expires_after[anchor]", "seconds": "expires_after[seconds]"}
 _SHORTEST_LIFE, _LONGEST_LIFE = 3600, 30 * 24 * 3600
+_MOST_DIGITS = 10  # what has more is too long a life, or begins with zeros
 
 _FORM: dict[str, Any] = {
     "requestBody": {
@@ -51,14 +47,8 @@ _FORM: dict[str, Any] = {
 }
 
 
-class FileList(BaseModel):
+class FileList(Page[FileObject]):
     """A page of files."""
-
-    object: Literal["list"] = "list"
-    data: list[FileObject]
-    first_id: str | None
-    last_id: str | None
-    has_more: bool
 
 
 class FileDeleted(BaseModel):
@@ -101,13 +91,7 @@ def list_files(
     """List files, a page at a time; `after` is the last id of the page before."""
     limit = min(limit, LARGEST_PAGE)
     found = files.listed(after=after, limit=limit + 1, newest_first=order == "desc", purpose=purpose)
-    page = found[:limit]
-    return FileList(
-        data=page,
-        first_id=page[0].id if page else None,
-        last_id=page[-1].id if page else None,
-        has_more=len(found) > limit,
-    )
+    return FileList.of(found, limit)
 
 
 @router.get("/v1/files/{file_id}")
@@ -144,7 +128,7 @@ def _life(fields: Mapping[str, str]) -> int | None:
         raise InvalidRequestError("`expires_after[anchor]` must be created_at.", param="expires_after")
     if seconds is None or not seconds.isdecimal() or not seconds.isascii():
         raise InvalidRequestError("`expires_after[seconds]` must be a number.", param="expires_after")
-    if not _SHORTEST_LIFE <= int(seconds[:12]) <= _LONGEST_LIFE:
+    if len(seconds) > _MOST_DIGITS or not _SHORTEST_LIFE <= int(seconds) <= _LONGEST_LIFE:
         raise InvalidRequestError(
             f"`expires_after[seconds]` must be from {_SHORTEST_LIFE} to {_LONGEST_LIFE}; given: {printable(seconds)}.",
             param="expires_after",

@@ -3,6 +3,7 @@
 from collections.abc import Collection
 
 from fastapi import Request
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 
@@ -26,6 +27,10 @@ async def read_form(
     Raises:
         InvalidRequestError: the body is no form, there is no file, or a field is unknown or of the wrong kind.
     """
+    # Python knows encodings that make no text, or break in ways the parser does not expect.
+    charset = parse_options_header(request.headers.get("content-type"))[1].get(b"charset", b"utf-8").decode("latin-1")
+    if charset.lower() != "utf-8":
+        raise InvalidRequestError(f"The body must be UTF-8; given: the charset `{printable(charset)}`.")
     try:
         async with request.form(max_files=1, max_fields=len(text_fields) + 1) as form:
             unknown = sorted(set(form) - {file_field, *text_fields})

@@ -12,8 +12,8 @@ from pydantic import BaseModel, Field
 from handler.api.dependencies import ClientGone, Deadline, Service, Tokens
 from handler.api.json_body import JsonRoute
 from handler.api.validation import StrictBody
-from handler.completion import TextRequest
-from handler.errors import InvalidRequestError
+from handler.completion import FieldNames, TextRequest
+from handler.errors import ContextLengthExceededError, InvalidRequestError
 from handler.inference.protocol import SamplingParams
 
 router = APIRouter(tags=["generate_text"], route_class=JsonRoute)
@@ -62,6 +62,12 @@ def generate_text(
             f"given: {body.max_length}.",
             param="max_length",
         )
+    longest = service.longest_text(prompt)
+    if body.max_length > longest:
+        raise ContextLengthExceededError(
+            f"`max_length` may be at most {longest} with a prompt of {len(prompt)} tokens; given: {body.max_length}.",
+            param="max_length",
+        )
     completion = service.complete(
         TextRequest(
             prompts=[prompt],
@@ -74,6 +80,7 @@ def generate_text(
             deadline=deadline,
             cancellation=client_gone,
             allowance=tokens,
+            names=FieldNames(n="num_return_sequences"),
         )
     )
     if any(choice.finish_reason == "deadline" for choice in completion.choices):

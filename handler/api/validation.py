@@ -41,7 +41,7 @@ def invalid_request(errors: Sequence[Mapping[str, Any]]) -> InvalidRequestError:
     """The first of pydantic's errors as the error a client gets."""
     first = errors[0]
     path = [part for part in first["loc"] if part != "body"]
-    if len(path) > 1 and path[0] in ("query", "path"):
+    if len(path) > 1 and path[0] in ("query", "path", "header"):
         del path[0]
     if not path and first["type"] == "string_unicode":
         return InvalidRequestError("The name of a field is not valid Unicode.")

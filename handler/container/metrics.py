@@ -131,7 +131,7 @@ class MetricsMiddleware:
         try:
             await self._app(scope, receive, noting)
         except Exception:
-            status = 500  # which Starlette answers, further out
+            status = 500  # it broke off
             raise
         finally:
             self._metrics.requests_in_flight -= counts

@@ -47,12 +47,13 @@ def build_backend(
     document, weights = json.loads(bytes(files["config.json"])), files["model.safetensors"]
     generation = json.loads(bytes(files.get("generation_config.json", b"{}")))
     tokenizer = Tokenizer(bytes(files["tokenizer.json"]), ends_named_in(generation, document))
+    backend: Backend
     if engine == "continuous":
         # Imported here because torch and transformers take longer to import than everything else together.
         from handler.inference.twin import continuous_backend  # noqa: PLC0415
 
         tensors, metadata = read_tensors(weights)
-        return tokenizer, continuous_backend(
+        backend = continuous_backend(
             document,
             _plain(document, tensors, metadata),
             device=device,
@@ -61,16 +62,23 @@ def build_backend(
             threads=threads,
             narrow="layout" in metadata,
         )
-    step_engine = build_engine(
-        document,
-        weights,
-        engine=engine,
-        kv_cache_bytes=kv_cache_mb * 1_000_000,
-        threads=threads,
-        device=device,
-        context_limit=context_limit,
-    )
-    return tokenizer, Scheduler(step_engine)
+    else:
+        step_engine = build_engine(
+            document,
+            weights,
+            engine=engine,
+            kv_cache_bytes=kv_cache_mb * 1_000_000,
+            threads=threads,
+            device=device,
+            context_limit=context_limit,
+        )
+        backend = Scheduler(step_engine)
+    # To an engine an id is the number of a row of its embeddings, and the kernels would read behind the last.
+    if tokenizer.vocabulary_size > backend.vocabulary_size:
+        raise CorruptModelError(
+            f"tokenizer.json has {tokenizer.vocabulary_size} tokens, and the model {backend.vocabulary_size}"
+        )
+    return tokenizer, backend
 
 
 def build_engine(

@@ -130,13 +130,21 @@ class Tokenizer:
             )
         if continues and self.drops_first_space:
             text = text.removeprefix(" ")
-        # Encoding one text by itself would hold Python's lock all the while: seconds, for a megabyte.
-        [encoding] = self._tokenizer.encode_batch_fast([text], add_special_tokens=False)
+        encoding = self._encoding(text)
         if len(encoding) > MOST_TOKENS:
             raise ContextLengthExceededError(
                 f"`{param}` may have at most {MOST_TOKENS} tokens; given: {len(encoding)}.", param=param
             )
         return encoding.ids
+
+    def encode_document(self, text: str) -> list[int]:
+        """The token ids of a text of any length, which must be Unicode: for whoever reads it window by window."""
+        return self._encoding(text).ids
+
+    def _encoding(self, text: str) -> tokenizers.Encoding:
+        # Encoding one text by itself would hold Python's lock all the while: seconds, for a megabyte.
+        [encoding] = self._tokenizer.encode_batch_fast([text], add_special_tokens=False)
+        return encoding
 
     def token_bytes(self, token: int) -> bytes:
         """The bytes of a token; none for an id that the model has but the vocabulary has not."""

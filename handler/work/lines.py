@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from handler.api.validation import printable
 from handler.kept.batches import ENDPOINTS, BatchError
 
 LARGEST_LINE = 1_000_000
@@ -132,7 +133,8 @@ def _faults(request: Any, endpoints: Collection[str], seen: Mapping[str, int]) -
         yield BatchError(code="invalid_request", message="The line must hold a JSON object.")
     unknown = sorted(set(request) - _FIELDS)
     if unknown:
-        yield BatchError(code="invalid_request", message=f"Unknown field: `{unknown[0][:64]}`.", param=unknown[0][:64])
+        name = printable(unknown[0])
+        yield BatchError(code="invalid_request", message=f"Unknown field: `{name}`.", param=name)
     custom_id = request.get("custom_id")
     if not isinstance(custom_id, str) or not 1 <= len(custom_id) <= LONGEST_ID:
         said = f"`custom_id` must be a string of 1 to {LONGEST_ID} characters."

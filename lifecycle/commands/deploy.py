@@ -40,7 +40,7 @@ def deploy(
 
     parameters = dict(_setting(text) for text in settings or [])
     account = check_account()
-    container_engine()
+    container_engine().close()
     console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
     folder = packed_folder(checkpoint_folder(source, console), console)
     console.print(f"Deploying the stack {stack} with the model {folder.name} into the account {account}.")

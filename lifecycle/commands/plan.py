@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from lifecycle.planning.traffic import Traffic
 
 
+_MOST_TOKENS = 1_000_000  # as traffic.py has it
+
+
 class Instance(StrEnum):
     """Instances with one GPU whose prices are known."""
 
@@ -46,8 +49,12 @@ def plan(
     ] = None,
     *,
     requests_per_day: Annotated[float | None, Option(help="Requests a day, evenly, in place of TRAFFIC.")] = None,
-    prompt_tokens: Annotated[int, Option(min=1, help="Tokens of each prompt, with --requests-per-day.")] = 100,
-    output_tokens: Annotated[int, Option(min=1, help="Tokens of each answer, with --requests-per-day.")] = 80,
+    prompt_tokens: Annotated[
+        int, Option(min=1, max=_MOST_TOKENS, help="Tokens of each prompt, with --requests-per-day.")
+    ] = 100,
+    output_tokens: Annotated[
+        int, Option(min=1, max=_MOST_TOKENS, help="Tokens of each answer, with --requests-per-day.")
+    ] = 80,
     goal: Annotated[
         list[float] | None, Option(help="Seconds within which 95 % of the answers should be whole. Repeatable.")
     ] = None,

@@ -125,7 +125,7 @@ def score_text(
     for document in documents:
         if not document.split():
             continue
-        ids = np.array([tokenizer.begin_of_text, *tokenizer.encode(document)])
+        ids = np.array([tokenizer.begin_of_text, *tokenizer.encode_document(document)])
         nats = 0.0
         for row, targets in zip(*sliding_windows(ids, engine.context_length, stride), strict=True):
             nats += _score_window(engine, row, targets, score.calibration)

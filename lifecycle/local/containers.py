@@ -13,8 +13,8 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.client import HTTPException
 from pathlib import Path
-from urllib.error import URLError
 from urllib.request import urlopen
 
 import docker
@@ -154,7 +154,7 @@ def _wait_until_healthy(process: subprocess.Popen[bytes], address: str) -> None:
     while process.poll() is None and time.monotonic() < end:
         try:
             urlopen(f"{address}/healthz", timeout=START_SECONDS).close()
-        except (URLError, ConnectionError):
+        except (OSError, HTTPException):
             time.sleep(0.2)
         else:
             return

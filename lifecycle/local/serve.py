@@ -10,9 +10,9 @@ import socket
 import subprocess
 import sys
 import time
+from http.client import HTTPException
 from types import FrameType
 from typing import Final, Literal, TypeAlias
-from urllib.error import URLError
 from urllib.request import urlopen
 
 from rich.console import Console
@@ -119,7 +119,7 @@ def wait_until_ready(server: subprocess.Popen[bytes], port: int) -> bool:
         try:
             with urlopen(f"http://{HOST}:{port}/readyz"):
                 return True
-        except URLError:
+        except (OSError, HTTPException):  # the latter where it was about to end, or is no server of ours
             time.sleep(0.1)
     return False
 

@@ -13,7 +13,12 @@ from pydantic import Field
 from handler.api.validation import StrictBody, describe, parse_body
 from handler.errors import InvalidRequestError
 from lifecycle.checkpoint import read_json
-from lifecycle.planning.traffic import HOUR, Description, Request, Traffic
+from lifecycle.planning.traffic import HOUR, HOURS, MOST_TOKENS, Description, Request, Traffic
+
+_MOST_DAYS = 366
+
+# A number of so many digits can still be told to be too large.
+_MOST_DIGITS = 19
 
 
 def read_traffic(path: Path, seed: int = 0) -> Traffic:
@@ -29,11 +34,14 @@ def read_traffic(path: Path, seed: int = 0) -> Traffic:
     """
     if path.suffix == ".json":
         return parse_body(Description, read_json(path)).draw(seed)
-    with path.open(encoding="utf-8", newline="") as lines:
-        if path.suffix == ".jsonl":
-            return _trace([_entry(number, _object(number, line)) for number, line in enumerate(lines, 1)])
-        if path.suffix == ".csv":
-            return _trace([_entry(number, _insights(row)) for number, row in enumerate(csv.DictReader(lines), 2)])
+    try:
+        with path.open(encoding="utf-8", newline="") as lines:
+            if path.suffix == ".jsonl":
+                return _trace([_entry(number, _object(number, line)) for number, line in enumerate(lines, 1)])
+            if path.suffix == ".csv":
+                return _trace([_entry(number, _insights(row)) for number, row in enumerate(csv.DictReader(lines), 2)])
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InvalidRequestError(f"traffic: {path.name} cannot be read: {error}", param="traffic") from error
     raise InvalidRequestError(f"traffic: must be a .json, .jsonl or .csv file, got {path.name!r}", param="traffic")
 
 
@@ -41,8 +49,8 @@ class _Entry(StrictBody):
     """A line of a trace."""
 
     time: float | str
-    prompt_tokens: Annotated[int, Field(ge=1)]
-    output_tokens: Annotated[int, Field(ge=1)]
+    prompt_tokens: Annotated[int, Field(ge=1, le=MOST_TOKENS)]
+    output_tokens: Annotated[int, Field(ge=1, le=MOST_TOKENS)]
 
 
 def _entry(number: int, fields: Mapping[str, Any]) -> Request:
@@ -68,7 +76,7 @@ def _insights(row: Mapping[str, str | None]) -> Mapping[str, Any]:
     named = {"time": "@timestamp", "prompt_tokens": "prompt_tokens", "output_tokens": "completion_tokens"}
     given = {name: row[column] for name, column in named.items() if column in row}
     return {
-        name: int(value) if name != "time" and value is not None and value.isdecimal() else value
+        name: int(value) if name != "time" and value and value.isdecimal() and len(value) <= _MOST_DIGITS else value
         for name, value in given.items()
     }
 
@@ -92,6 +100,10 @@ def _trace(requests: Iterable[Request]) -> Traffic:
     if not ordered or (seconds := ordered[-1].at - ordered[0].at) <= 0:
         raise InvalidRequestError(
             f"traffic: a trace must span some time; given: {len(ordered)} requests at one time", param="traffic"
+        )
+    if seconds > _MOST_DAYS * HOURS * HOUR:
+        raise InvalidRequestError(
+            f"traffic: a trace may span {_MOST_DAYS} days at most; given: {seconds:g} seconds", param="traffic"
         )
     begin = ordered[0].at
     shifted = tuple(request._replace(at=request.at - begin) for request in ordered)

@@ -19,6 +19,8 @@ _MOST_DAYS: Final = 30
 MOST_REQUESTS: Final = 500_000
 MOST_A_DAY: Final = MOST_REQUESTS * HOURS  # of which an hour is played in all: in less, scaling would not be seen
 
+MOST_TOKENS: Final = 1_000_000  # of a prompt or an answer: contexts are no longer
+
 _Z95: Final = 1.6448536269514722  # the standard normal's 95th percentile
 
 
@@ -63,8 +65,8 @@ class Traffic:
 class Length(StrictBody):
     """Tokens, spread log-normally between two percentiles."""
 
-    p50: Annotated[float, Field(ge=1)]
-    p95: Annotated[float, Field(ge=1)]
+    p50: Annotated[float, Field(ge=1, le=MOST_TOKENS)]
+    p95: Annotated[float, Field(ge=1, le=MOST_TOKENS)]
 
     @field_validator("p95")
     @classmethod
@@ -74,9 +76,9 @@ class Length(StrictBody):
         return p95
 
     def draw(self, dice: random.Random) -> int:
-        """One length, at least 1."""
+        """One length, from 1 to `MOST_TOKENS`."""
         sigma = math.log(self.p95 / self.p50) / _Z95
-        return max(1, round(dice.lognormvariate(math.log(self.p50), sigma)))
+        return min(MOST_TOKENS, max(1, round(dice.lognormvariate(math.log(self.p50), sigma))))
 
 
 def _is_number(value: object) -> bool:

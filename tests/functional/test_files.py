@@ -7,7 +7,8 @@ from urllib.request import urlopen
 
 import pytest
 
-from handler.api.files import LARGEST_DOWNLOAD, LARGEST_PAGE
+from handler.api.files import LARGEST_DOWNLOAD
+from handler.api.pages import LARGEST_PAGE
 from handler.kept.files import FileObject, Files, new_id
 from handler.kept.storage import storage_of
 from tests.functional.batch_place import Place, running_place
@@ -117,6 +118,12 @@ def test_a_page_holds_no_more_than_so_many(place: Place) -> None:
 
 FILE: dict[str, Any] = {"file": ("a.jsonl", b"one")}
 
+# A name that some of Python's encodings make half a surrogate pair of, and one of them nothing at all.
+FORM = (
+    b'--x\r\nContent-Disposition: form-data; name="file"; filename="+2AA-\\ud800"\r\n\r\none\r\n'
+    b'--x\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nbatch\r\n--x--\r\n'
+)
+
 
 @pytest.mark.parametrize(
     ("sent", "message"),
@@ -152,6 +159,24 @@ FILE: dict[str, Any] = {"file": ("a.jsonl", b"one")}
                 },
             },
             "`expires_after[seconds]` must be a number.",
+        ),
+        (
+            {
+                "files": FILE,
+                "data": {
+                    "purpose": "batch",
+                    "expires_after[anchor]": "created_at",
+                    "expires_after[seconds]": "000000003600" + "9" * 5000,
+                },
+            },
+            f"`expires_after[seconds]` must be from 3600 to 2592000; given: 000000003600{'9' * 52}....",
+        ),
+        *(
+            (
+                {"content": FORM, "headers": {"content-type": f"multipart/form-data; boundary=x; charset={charset}"}},
+                f"The body must be UTF-8; given: the charset `{charset}`.",
+            )
+            for charset in ("utf-7", "unicode_escape", "undefined")
         ),
         ({"json": {"purpose": "batch"}}, "`file` is required."),
         (

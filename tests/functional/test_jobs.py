@@ -1,6 +1,8 @@
 """Jobs over HTTP: accepted at once, answered once, and found again."""
 
+import io
 import json
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -11,10 +13,12 @@ from starlette.testclient import TestClient
 from handler.app import create_app
 from handler.errors import DeadlineExceededError, NoSuchObjectError
 from handler.loading import ModelLoading
+from handler.work.background import ATTEMPTS, Background
 from handler.work.job_runner import WRITE_SECONDS, JobRunner
 from tests.fake_engine import FakeEngine
 from tests.functional.batch_place import CountingEngine, Place, greedy, running_place
 from tests.services import VOCABULARY, make_settings
+from tests.serving import wait_until
 
 BODY = {"prompt": "She", "max_tokens": 5, "temperature": 0}
 
@@ -138,3 +142,32 @@ def test_a_prompt_is_kept_as_it_came(place: Place) -> None:
     assert kept is not None
     assert json.loads(kept)["body"] == body
     assert run(place, job["id"]) == "completed"
+
+
+def test_half_a_surrogate_pair_is_refused_where_it_matters_and_no_more(place: Place) -> None:
+    def done(body: bytes) -> Any:
+        headers = {"Prefer": "respond-async", "Content-Type": "application/json"}
+        answer = place.client.post("/v1/completions", content=body, headers=headers)
+        assert answer.status_code == 202
+        run(place, answer.json()["id"])
+        return place.client.get(answer.headers["location"]).json()["response"]
+
+    assert done(b'{"prompt": "She", "user": "\\ud800"}')["status_code"] == 200
+    assert done(b'{"prompt": "\\ud800"}')["body"]["error"]["message"] == (
+        "`prompt` must be valid Unicode; given: the lone surrogate U+D800 at position 0."
+    )
+
+
+def test_in_the_background_a_job_fails_that_cannot_be_answered(
+    place: Place, engine: CountingEngine, log: io.StringIO
+) -> None:
+    engine.fail_with = RuntimeError("She said")
+    job = ask(place).json()
+    Background(place.loading, "results", pause=0).start_job(job["id"])
+    Background(place.loading, "results", pause=0).start_job("job_0")  # there is none, and nobody asks for it for ever
+    wait_until(lambda: {"job_0", job["id"]}.isdisjoint(thread.name for thread in threading.enumerate()))
+
+    done = place.client.get(f"/v1/jobs/{job['id']}").json()
+    assert (done["status"], done["response"]["status_code"], engine.prompts) == ("failed", 500, ATTEMPTS)
+    assert done["response"]["body"]["error"]["message"] == "The request could not be answered: RuntimeError."
+    assert "She said" not in log.getvalue()

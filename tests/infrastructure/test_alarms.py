@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -185,22 +185,25 @@ def test_every_alarm_points_to_its_runbook_and_every_runbook_has_an_alarm() -> N
 
 
 def test_the_dashboard_shows_every_metric_of_the_service(default_stack: Stack) -> None:
-    dashboard = default_stack.nested["Dashboard"]
-    text, gpu = dashboard.properties("Dashboard")["DashboardBody"]["Fn::Sub"]
-    assert gpu == {"Gpu": ""}
+    text = body_of(default_stack)
     named = set(re.findall(r"\$\{([A-Za-z:]+)\}", text))
     of_the_gpu_service = {"GpuName", "GpuCluster", "GpuService", "GpuBalancer"}
-    assert named - {"AWS::Region", "Gpu"} == set(dashboard.template["Parameters"]) - of_the_gpu_service
-    own = {metric for metric in shown(text.replace("${Gpu}", "")) if metric[0] == NAMESPACE}
+    parameters = set(default_stack.nested["Dashboard"].template["Parameters"])
+    assert named - {"AWS::Region"} == parameters - of_the_gpu_service
+    own = {metric for metric in shown(text) if metric[0] == NAMESPACE}
     assert {metric[1] for metric in own} == {*COMPLETION_METRICS, *map(cold_start_metric, get_args(Stage))}
     assert {metric[2::2] for metric in own} == {DIMENSIONS}
 
 
+def test_the_dashboard_shows_what_streams_beside_the_other_functions(stack: Stack) -> None:
+    streamed = {metric[:2] for metric in shown(body_of(stack)) if "${StreamFunction}" in metric}
+    lambdas = {("AWS/Lambda", name) for name in ("Errors", "Throttles", "ConcurrentExecutions")}
+    tokens = {(NAMESPACE, name) for name in ("prompt_tokens", "completion_tokens")}
+    assert streamed == (set() if stack.parameters["Streaming"] == "none" else lambdas | tokens)
+
+
 def test_the_dashboard_shows_the_gpu_service_where_there_is_one(gpu_stack: Stack) -> None:
-    dashboard = gpu_stack.nested["Dashboard"]
-    text, gpu = dashboard.properties("Dashboard")["DashboardBody"]["Fn::Sub"]
-    widgets = gpu["Gpu"]["Fn::Sub"]
-    before, both = shown(text.replace("${Gpu}", "")), shown(text.replace("${Gpu}", widgets))
+    before, both = shown(body_of(gpu_stack, without={"Gpu"})), shown(body_of(gpu_stack))
     assert before < both
     service = ("ClusterName", "${GpuCluster}", "ServiceName", "${GpuService}")
     assert ("ECS/ContainerInsights", "RunningTaskCount", *service) in both
@@ -209,6 +212,14 @@ def test_the_dashboard_shows_the_gpu_service_where_there_is_one(gpu_stack: Stack
     assert {metric for metric in both if metric[1].startswith("forwarded")} == forwarded
     own = {metric[1] for metric in both - before if metric[:1] + metric[2::2] == (NAMESPACE, *DIMENSIONS)}
     assert own == set(COMPLETION_METRICS)
+
+
+def body_of(stack: Stack, without: Collection[str] = ()) -> str:
+    """What the dashboard consists of, its parts put together, perhaps without some."""
+    text, parts = stack.nested["Dashboard"].properties("Dashboard")["DashboardBody"]["Fn::Sub"]
+    for name, part in parts.items():
+        text = text.replace(f"${{{name}}}", part["Fn::Sub"] if part and name not in without else "")
+    return str(text)
 
 
 def shown(body: str) -> set[tuple[str, ...]]:

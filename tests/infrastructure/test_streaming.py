@@ -11,7 +11,7 @@ CORS = {
     "AllowOrigins": {"Fn::Split": [",", {"Ref": "AllowedOrigins"}]},
     "AllowMethods": ["GET", "POST", "DELETE"],
     "AllowHeaders": ["authorization", "*"],
-    "ExposeHeaders": ["retry-after", "x-request-id"],
+    "ExposeHeaders": ["retry-after", "server-timing", "x-request-id", "x-model-version"],
     "MaxAge": 3600,
 }
 

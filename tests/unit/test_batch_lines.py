@@ -49,6 +49,7 @@ def test_line_ends_inside_a_text_are_none() -> None:
         ("[" * 100_000, "invalid_json_line", None, "The line is not valid JSON."),
         ("[]", "invalid_request", None, "The line must hold a JSON object."),
         (line("x", colour=1), "invalid_request", "colour", "Unknown field: `colour`."),
+        (line("x", **{"\ud800": 1}), "invalid_request", r"\ud800", r"Unknown field: `\ud800`."),
         (line(""), "invalid_custom_id", "custom_id", "`custom_id` must be a string of 1 to 512 characters."),
         (line("x" * 513), "invalid_custom_id", "custom_id", "`custom_id` must be a string of 1 to 512 characters."),
         (line("a"), "duplicate_custom_id", "custom_id", "`custom_id` must be the line's own; line 1 has the same."),

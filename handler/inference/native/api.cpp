@@ -11,7 +11,7 @@
 
 namespace {
 
-// Takes the model's tensors one after the other, in the order of native.py's tensor_names().
+// Takes the model's tensors one after the other, in the order of native.py's tensor_order().
 struct Tensors {
     const void *const *next;
 

@@ -1,6 +1,7 @@
 """Golden events through the real entry point: model from S3, key from DynamoDB, answers in the shape of the source."""
 
 import importlib
+import io
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -268,6 +269,20 @@ def test_an_event_that_cannot_be_answered_is_a_typed_error(
     with pytest.raises(error) as caught:
         handler(event, Context())
     assert message in caught.value.message
+
+
+class BrokenContext(Context):
+    def get_remaining_time_in_millis(self) -> int:
+        raise ArithmeticError("while reading 'the sea'")
+
+
+def test_a_bug_is_told_and_logged_without_its_words(handler: Handler, log: io.StringIO) -> None:
+    with pytest.raises(ServiceError) as caught:
+        handler({"prompt": "the sea"}, BrokenContext())
+    told = caught.value
+    assert (told.message, told.__suppress_context__) == ("Something went wrong here; it has been logged.", True)
+    assert json.loads(log.getvalue())["error"] == "ArithmeticError"
+    assert "the sea" not in log.getvalue()
 
 
 def test_generation_stops_at_lambdas_deadline_with_what_there_is(handler: Handler) -> None:

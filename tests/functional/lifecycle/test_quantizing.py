@@ -10,12 +10,14 @@ from handler.errors import InvalidRequestError
 from handler.inference.build import build_backend
 from handler.registry.loader import ModelSource
 from lifecycle.checkpoint import PROVENANCE, WEIGHTS, Checkpoint, read_checkpoint, read_json, write_json
+from lifecycle.comparing import text_windows
 from lifecycle.promoting import promote
 from lifecycle.publishing import describe_files, publish
 from lifecycle.quality import QualityError
 from lifecycle.quantizing import quantize
 from lifecycle.store import WritableStore
 from tests.checkpoints import checkpoint
+from tests.models import tiny_tokenizer
 
 
 @pytest.fixture
@@ -68,6 +70,12 @@ def test_it_can_be_measured_on_a_text(plain: Checkpoint, tmp_path: Path) -> None
     with pytest.raises(InvalidRequestError, match=r"nowhere is not a folder with at least one \*\.txt"):
         quantize(plain.folder, tmp_path / "other", 4, tmp_path / "nowhere")
     assert not (tmp_path / "other").exists()
+
+
+def test_a_text_may_be_longer_than_any_prompt(tmp_path: Path) -> None:
+    text = tmp_path / "held-out.txt"
+    text.write_text("日" * 30_000, encoding="utf-8")
+    assert len(text_windows(tiny_tokenizer(257), text, 64, tokens=90_000)) == 90_000 // 63 + 1
 
 
 def test_the_same_checkpoint_packs_to_the_same_bytes(plain: Checkpoint, packed: Checkpoint, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """A promotion that arrives, does not, or does harm: over HTTP, with alarms, and a clock that is turned by hand."""
 
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -56,6 +57,21 @@ def answering(*versions: str | None) -> Iterator[str]:
         thread.start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
+        thread.join()
+
+
+def test_what_is_no_http_is_no_answer() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(1000)
+                connection.sendall(b"220 no web server\r\n")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        assert Watch(f"http://127.0.0.1:{listener.getsockname()[1]}").answering() is None
         thread.join()
 
 

@@ -114,6 +114,16 @@ def test_a_stream_begins_with_the_role_and_adds_up_to_the_answer(client: TestCli
             "messages",
             "must fit 64 tokens, this model's context",
         ),
+        (
+            {"messages": [{"role": "user", "content": "sea " * 64}], "max_tokens": 1},
+            "max_tokens",
+            "`messages` and `max_tokens` together may have at most 64 tokens",
+        ),
+        (
+            {"max_completion_tokens": 51},
+            "max_completion_tokens",
+            "`max_completion_tokens` may be at most 50; given: 51.",
+        ),
         ({"stream_options": {}}, "stream_options", "needs `stream`"),
     ],
 )

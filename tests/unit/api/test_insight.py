@@ -138,7 +138,7 @@ def test_the_only_token_of_a_prompt_can_be_left_out() -> None:
             "prompt",
             "together may have at most 128 tokens here; given: 100 and 29",
         ),
-        ({"prompt": [1] * 64}, "max_tokens", "together may have at most 64 tokens"),
+        ({"prompt": [1] * 64}, "continuation", "`prompt` and `continuation` together may have at most 64 tokens"),
     ],
 )
 def test_what_cannot_be_explained_is_told(client: TestClient, body: Any, param: str, message: str) -> None:

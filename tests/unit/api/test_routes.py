@@ -9,6 +9,7 @@ import pytest
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
+from handler.api.unforeseen import BrokenOffError, UnforeseenErrorMiddleware
 from handler.errors import EngineUnavailableError, NotInRegistryError
 from handler.inference.scheduler import Scheduler
 from handler.loading import ModelLoading
@@ -60,12 +61,15 @@ def test_generate_text_gives_as_many_texts_as_asked_for(client: TestClient) -> N
     [
         ({"max_length": 3}, "max_length", "the prompt has 3 tokens already, given: 3."),
         ({"num_return_sequences": 2, "do_sample": False}, "num_return_sequences", "must be 1 without sampling"),
+        ({"num_return_sequences": 5}, "num_return_sequences", "`num_return_sequences` times the number of prompts"),
+        ({"max_length": 54}, "max_length", "`max_length` may be at most 53 with a prompt of 3 tokens; given: 54."),
+        ({"prompt": "a" * 63, "max_length": 65}, "max_length", "may be at most 64 with a prompt of"),
     ],
 )
 def test_generate_text_refuses_what_cannot_be_done(
     client: TestClient, fields: dict[str, Any], param: str, message: str
 ) -> None:
-    response = client.post("/generate_text", json={"prompt": "the sea", **fields})
+    response = client.post("/generate_text", json={"prompt": "the sea", "max_length": 20, **fields})
 
     assert response.status_code == 400
     assert response.json()["error"]["param"] == param
@@ -211,17 +215,75 @@ def test_a_body_of_undeclared_length_is_refused_where_it_exceeds_the_limit() -> 
     assert len(pieces) == 17
 
 
+def test_half_a_body_is_not_taken_for_the_whole_when_its_sender_has_gone() -> None:
+    engine = FakeEngine(vocabulary_size=VOCABULARY)
+    events = [{"type": "http.disconnect"}, {"type": "http.request", "body": b'{"prompt": "a"}', "more_body": True}]
+    sent = []
+
+    async def receive() -> Any:
+        return events.pop()
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    with running_app(engine) as app:
+        headers = [(b"content-type", b"application/json"), (b"content-length", b"100")]
+        scope = {"type": "http", "method": "POST", "path": "/v1/completions", "headers": headers, "query_string": b""}
+        anyio.run(lambda: app(scope, receive, send))
+    assert (sent, engine.chunks) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "status", "message"),
+    [
+        ("/v1/completions", [(b"content-length", b"9" * 5000)], 413, f"given: at least {'9' * 20}."),
+        ("/\ud800", [], 404, r"There is nothing at POST /\ud800."),
+    ],
+)
+def test_what_no_server_lets_through_is_refused_where_an_event_brings_it(
+    app: FastAPI, path: str, headers: Any, status: int, message: str
+) -> None:
+    sent = []
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(event: Any) -> None:
+        sent.append(event)
+
+    scope = {"type": "http", "method": "POST", "path": path, "headers": headers, "query_string": b""}
+    anyio.run(lambda: app(scope, receive, send))
+
+    assert sent[0]["status"] == status
+    assert message in json.loads(sent[1]["body"])["error"]["message"]
+
+
 def test_a_bug_is_answered_in_the_same_shape_and_logged_without_its_words(
     app: FastAPI, client: TestClient, log: Any
 ) -> None:
     engine = FakeEngine(vocabulary_size=VOCABULARY)
     engine.fail_with = ArithmeticError("while reading 'the sea'")
     with running_app(engine) as broken:
-        response = TestClient(broken, raise_server_exceptions=False).post("/v1/completions", json={"prompt": "the sea"})
+        # Nothing is raised for whoever runs the application, who would log all of it.
+        response = TestClient(broken).post("/v1/completions", json={"prompt": "the sea"})
 
     message = "Something went wrong here; it has been logged."
     assert (response.status_code, response.json()) == (500, error(message, None, kind="server_error"))
+    assert "x-request-id" in response.headers
     assert json.loads(log.getvalue().splitlines()[-1])["error"] == "ArithmeticError"
+    assert "the sea" not in log.getvalue()
+
+
+def test_a_response_that_a_bug_breaks_off_is_not_whole_and_says_nothing(log: Any) -> None:
+    async def broken(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        raise ArithmeticError("while reading 'the sea'")
+
+    client = TestClient(UnforeseenErrorMiddleware(broken))
+    with pytest.raises(BrokenOffError) as raised:
+        client.get("/")
+    assert (str(raised.value), raised.value.__suppress_context__) == ("", True)
+    assert json.loads(log.getvalue())["error"] == "ArithmeticError"
     assert "the sea" not in log.getvalue()
 
 

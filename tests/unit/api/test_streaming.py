@@ -155,9 +155,10 @@ def test_a_piece_leaves_before_the_next_one_is_made() -> None:
 @pytest.mark.parametrize(
     ("path", "body"),
     [
-        ("/v1/completions", {"prompt": [65], "max_tokens": 50, "stream": True}),
-        ("/v1/completions", {"prompt": [65], "max_tokens": 50}),
-        ("/generate_text", {"prompt": "a", "max_length": 50}),
+        # Drawn at random, the text would end by itself now and then.
+        ("/v1/completions", {"prompt": [65], "max_tokens": 50, "stream": True, "temperature": 0}),
+        ("/v1/completions", {"prompt": [65], "max_tokens": 50, "temperature": 0}),
+        ("/generate_text", {"prompt": "a", "max_length": 50, "do_sample": False}),
     ],
 )
 def test_a_client_that_leaves_stops_its_generation_within_a_step(path: str, body: dict[str, Any]) -> None:

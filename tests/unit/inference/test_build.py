@@ -120,3 +120,10 @@ def test_a_version_without_one_of_its_files_is_damaged(plain: memoryview) -> Non
         files | {"tokenizer.json": memoryview(tokenizer_json())}, engine="auto", kv_cache_mb=10, threads=1
     )
     backend.close()
+
+
+def test_a_tokenizer_may_have_no_token_that_the_model_has_not(plain: memoryview) -> None:
+    config = memoryview(json.dumps(config_json()).encode())
+    files = {"config.json": config, "model.safetensors": plain, "tokenizer.json": memoryview(tokenizer_json(301))}
+    with pytest.raises(CorruptModelError, match=r"^tokenizer\.json has 301 tokens, and the model 300$"):
+        build_backend(files, engine="auto", kv_cache_mb=10, threads=1)

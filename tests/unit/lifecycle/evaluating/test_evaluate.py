@@ -12,6 +12,7 @@ from transformers import GPT2LMHeadModel
 
 from handler.errors import InvalidRequestError
 from handler.inference.build import build_engine
+from handler.inference.tokenizer import MOST_TOKENS
 from handler.registry.manifest import version_of
 from lifecycle.checkpoint import read_checkpoint, read_json, read_tokenizer, write_json
 from lifecycle.data.fingerprints import decode_fingerprints, fingerprint
@@ -73,6 +74,15 @@ def test_accuracy_and_confidence_are_those_of_transformers(folder: Path) -> None
     assert np.array_equal(found.tokens, expected.tokens)
     assert np.array_equal(found.correct, expected.correct)
     assert found.confidence == pytest.approx(expected.confidence, abs=1e-4)
+
+
+def test_a_document_may_be_longer_than_any_prompt(folder: Path) -> None:
+    config, weights = read_json(folder / "config.json"), map_file(folder / "model.safetensors")
+    engine = build_engine(config, weights, engine="reference", kv_cache_bytes=10**7, threads=1)
+    tokenizer = read_tokenizer(folder / "tokenizer.json")
+
+    [score] = score_text(engine, tokenizer, ["日" * (MOST_TOKENS // 2 + 1)], stride=64).documents
+    assert score.tokens > MOST_TOKENS
 
 
 def test_calibration_by_hand() -> None:

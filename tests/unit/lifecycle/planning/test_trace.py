@@ -23,7 +23,7 @@ READ = Traffic(
 
 
 def written(path: Path, text: str) -> Path:
-    path.write_text(text)
+    path.write_bytes(text.encode(errors="surrogateescape"))
     return path
 
 
@@ -75,6 +75,17 @@ def test_what_logs_insights_exports(tmp_path: Path) -> None:
             "t.csv",
             "@timestamp,prompt_tokens,completion_tokens\n2026-11-24 14:00:00.500,many,1\n",
             "line 2: `prompt_tokens`: input should be a valid integer; given: a string of 4 characters.",
+        ),
+        (
+            "t.csv",
+            f"@timestamp,prompt_tokens,completion_tokens\n2026-11-24 14:00:00.500,{'9' * 5000},1\n",
+            "line 2: `prompt_tokens`: input should be a valid integer; given: a string of 5000 characters.",
+        ),
+        ("t.csv", "@timestamp,\udcff\n", "traffic: t.csv cannot be read: 'utf-8' codec can't decode byte 0xff"),
+        (
+            "t.jsonl",
+            "".join(json.dumps({**LINES[0], "time": at}) + "\n" for at in (0, 1e308)),
+            "traffic: a trace may span 366 days at most; given: 1e+308 seconds",
         ),
         ("t.yaml", "", "traffic: must be a .json, .jsonl or .csv file, got 't.yaml'"),
     ],

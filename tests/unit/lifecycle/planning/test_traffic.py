@@ -63,6 +63,10 @@ def test_lengths_have_their_percentiles() -> None:
             "`prompt_tokens[p50]`: input should be greater than or equal to 1; given: 0.",
         ),
         (
+            {"requests_per_second": 1.0, "prompt_tokens": 1e300, "output_tokens": 1},
+            "`prompt_tokens[p50]`: input should be less than or equal to 1000000; given: 1e+300.",
+        ),
+        (
             {"requests_per_second": -1.0, **FIXED},
             "`requests_per_second[0]`: input should be greater than or equal to 0; given: -1.0.",
         ),
