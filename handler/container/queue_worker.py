@@ -2,7 +2,8 @@
 
 Each message is worked on by itself, from the moment it comes until it is done: none waits for the others it came with,
 and the running batch stays full as long as there are messages. No message is taken while a request waits for a place,
-so that somebody who waits for an answer waits for the next place alone, however long the queue is.
+so that somebody who waits for an answer waits for the next place alone, however long the queue is. And none is taken
+while the engine has failed for good: it would spend, one after the other, the attempts that all messages have.
 
 While a message is worked on, nobody else is given it; that is renewed every few seconds, so that those of a process
 that dies are with another within a minute. Everything else is as in Lambda: each result is kept once, what can never
@@ -18,7 +19,7 @@ from typing import Final
 from botocore.exceptions import BotoCoreError, ClientError
 
 from handler.container.request_queue import RequestQueue
-from handler.errors import EngineError, ServiceError
+from handler.errors import EngineError, EngineUnavailableError, ServiceError
 from handler.events.adapter import LambdaEvent
 from handler.events.sqs import SqsAdapter
 from handler.loading import ModelLoading
@@ -154,6 +155,10 @@ class QueueWorker:
         service = self._loading.service
         if service is None:
             self._loading.start()  # again, if it failed
+            return 0
+        try:
+            service.check()
+        except EngineUnavailableError:
             return 0
         load = service.load()
         # A message that was just taken has no choice there yet.

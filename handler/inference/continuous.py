@@ -19,7 +19,7 @@ from transformers import PreTrainedModel
 from transformers.generation.continuous_batching import ContinuousBatchingManager
 from transformers.generation.continuous_batching.requests import GenerationOutput
 
-from handler.errors import EngineError, EngineUnavailableError
+from handler.errors import EngineError
 from handler.inference.generation import EventQueue, QueuedGeneration
 from handler.inference.own_thread import OwnThread
 from handler.inference.paging import BATCH_SEQUENCES, blocks_of, free_share, new_manager, pages_of
@@ -30,10 +30,6 @@ from handler.telemetry import logger
 
 # How long a deadline may be overdue, and a failure of the manager unnoticed.
 _LOOK_SECONDS: Final = 0.02
-
-# After so many managers that failed without a single token the next one will fail, too: an error of a GPU stays with
-# its process.
-_MOST_FAILURES: Final = 3
 
 
 class ContinuousBackend(OwnThread):
@@ -60,7 +56,6 @@ class ContinuousBackend(OwnThread):
         self._manager: ContinuousBatchingManager | None = new_manager(model, self._blocks)  # guarded by _wake
         self._open: dict[str, ManagedSequence] = {}  # neither finished nor cancelled, by the manager's name for them
         self._ids = count()
-        self._failures = 0
 
     def submit(self, request: GenerationRequest) -> QueuedGeneration:
         """Hand a request's sequences to the manager, which lets them wait until there are pages.
@@ -84,15 +79,6 @@ class ContinuousBackend(OwnThread):
                     self._open[sequence.id] = sequence
                     self._hand_over(sequence, manager)
         return generation
-
-    def check(self) -> None:
-        """See whether the next request can be expected to be answered.
-
-        Raises:
-            EngineUnavailableError: one manager after the other has failed.
-        """
-        if self._failures >= _MOST_FAILURES:
-            raise EngineUnavailableError(f"Continuous batching has failed {self._failures} times in a row.")
 
     def load(self) -> Load:
         """How busy it is now; there is a place for each of so many that all may grow as long as the context."""

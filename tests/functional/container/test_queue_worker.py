@@ -4,14 +4,14 @@ import io
 import json
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
 
 from handler.container.queue_worker import Pace, QueueWorker
 from handler.container.request_queue import RequestQueue
 from handler.events.adapter import LambdaEvent
-from handler.inference.protocol import GenerationRequest, SamplingParams
+from handler.inference.protocol import FloatArray, GenerationRequest, SamplingParams
 from tests.fake_engine import FakeEngine
 from tests.functional.events.worker import GatedEngine, Place, Worker, greedy, running_worker, text_of
 from tests.services import VOCABULARY
@@ -182,14 +182,38 @@ def test_what_can_never_succeed_is_buried_with_its_reason_and_the_others_are_ans
 
 
 def test_what_failed_for_now_is_tried_again_and_moved_to_the_dead_letters_by_sqs(place: Place) -> None:
-    engine = FakeEngine(vocabulary_size=VOCABULARY)
-    engine.fail_with = RuntimeError("the prompt was: secret")
-    place.queue.send("She", request_id="one")
+    class FailsAtTwo(FakeEngine):
+        def prefill(
+            self, slots: Sequence[int], chunks: Sequence[Sequence[int]], *, all_logits: bool = False
+        ) -> list[FloatArray]:
+            self.fail_with = RuntimeError("the prompt was: secret") if 2 in map(len, chunks) else None
+            return super().prefill(slots, chunks, all_logits=all_logits)
+
+    other = GenerationRequest(((65,),), (SamplingParams(),), max_tokens=1)
+    place.queue.send({"prompt": [65, 66]}, request_id="one")
+    engine = FailsAtTwo(vocabulary_size=VOCABULARY)
     with running_worker(engine) as worker, taking(worker, RequestQueue(place.queue.url)):
-        wait_until(place.queue.is_empty)
-        assert worker.scheduler.submitted == 5
-    assert [message["Body"] for message in place.dead_letters.receive()] == ["She"]
+        while not place.queue.is_empty():  # as long as the engine answers others, it has not failed for good
+            with suppress(RuntimeError):
+                list(worker.scheduler.submit(other))
+    assert [message["Body"] for message in place.dead_letters.receive()] == ['{"prompt": [65, 66]}']
     assert place.results() == {}
+
+
+def test_where_the_engine_has_failed_for_good_messages_are_left_to_others(place: Place) -> None:
+    engine = FakeEngine(1, vocabulary_size=VOCABULARY)
+    engine.fail_with = RuntimeError("CUDA error: device-side assert triggered")
+    for i in range(5):
+        place.queue.send({"prompt": "She", "max_tokens": 2}, request_id=f"m{i}")
+    with running_worker(engine) as worker, taking(worker, RequestQueue(place.queue.url)) as taker:
+        wait_until(lambda: worker.scheduler.submitted == 3 and taker.in_flight == 0)
+        looks = worker.scheduler.looks
+        wait_until(lambda: worker.scheduler.checks >= 8)  # whether it has recovered, in vain
+        assert (worker.scheduler.submitted, worker.scheduler.looks) == (3, looks)
+        engine.fail_with = None
+        list(worker.scheduler.submit(GenerationRequest(((65,),), (SamplingParams(),), max_tokens=1)))
+        wait_until(place.queue.is_empty)
+    assert len(place.results()) == 5
 
 
 def test_a_queue_that_cannot_be_read_is_asked_again(place: Place, log: io.StringIO) -> None:

@@ -48,7 +48,7 @@ class GatedEngine(FakeEngine):
 
 
 class CountingScheduler(Scheduler):
-    """Counts requests and looks at its load, and opens the engine's gate when enough requests are there."""
+    """Counts requests, checks and looks at its load, and opens the engine's gate when enough requests are there."""
 
     def __init__(self, engine: FakeEngine) -> None:
         # Without drafts a step is one token of every choice, which is what the tests count.
@@ -56,7 +56,12 @@ class CountingScheduler(Scheduler):
         self._gated = engine if isinstance(engine, GatedEngine) else None
         self._counting = threading.Lock()
         self.submitted = 0
+        self.checks = 0
         self.looks = 0
+
+    def check(self) -> None:
+        self.checks += 1
+        super().check()
 
     def load(self) -> Load:
         self.looks += 1
