@@ -53,6 +53,8 @@ def main(
 ) -> None:
     """Measure, print and write the results."""
     place, crowds = find_device(device), [int(number) for number in requests.split(",")]
+    gpu = f"{torch.cuda.get_device_name()}, " if place == "cuda" else ""
+    machine = gpu + describe_machine()
     spare_the_event_loop()  # as whoever serves does: threads then hand over to each other five times as often
     report = Report()
     for size in sizes.split(","):
@@ -63,12 +65,12 @@ def main(
             except SubjectError as error:
                 console.print(f"vllm: {error}", markup=False)
             measure(report, size, model, subjects, crowds=crowds, new=NEW, rounds=rounds)
+        report.write(out, machine)  # at once: machines with a GPU are lent for minutes
     for engine in ENGINES:
         for _ in range(rounds):
             seconds = seconds_to_first_token(random_model(CACHE), engine, place)
             report.add("start", engine, {"size": "gpt2", "device": place}, "s", seconds)
-    gpu = f"{torch.cuda.get_device_name()}, " if place == "cuda" else ""
-    report.write(out, gpu + describe_machine())
+    report.write(out, machine)
     for figure, setting, unit in report.settings():
         told = ", ".join(f"{name} {value}" for name, value in setting.items())
         Console().print(report.table(figure, setting, f"{figure}, {unit} ({told})", {}))
