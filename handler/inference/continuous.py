@@ -13,6 +13,7 @@ the manager's. What needs more, such as a seed, is another backend's (see routin
 import time
 from functools import partial
 from itertools import count
+from traceback import clear_frames
 from typing import Final
 
 from transformers import PreTrainedModel
@@ -194,6 +195,7 @@ class ContinuousBackend(OwnThread):
         """The manager is no more: tell whoever waits, when it can be replaced."""
         self._failures += 1
         logger.error("continuous batching failed", error=type(error).__name__, reason=str(error))
+        clear_frames(error.__traceback__)  # which hold the cache: there may be no room for the next one beside it
         self._manager = None
         self._fail(EngineError("Continuous batching has failed; the service's log says why."))
         self._ended()
