@@ -162,7 +162,7 @@ class QueueWorker:
             return 0
         load = service.load()
         # A message that was just taken has no choice there yet.
-        return load.places - max(load.running + load.waiting, len(self._under_way))
+        return load.places - load.reserved - max(load.running + load.waiting, len(self._under_way))
 
     def _begin(self, records: list[LambdaEvent]) -> None:
         handles = [record["receiptHandle"] for record in records]

@@ -102,6 +102,22 @@ def test_a_request_that_comes_later_is_not_overtaken(place: Place) -> None:
     assert engine.chunks == [[1], [2], [3]]  # tokens of the prompts, in the order in which they were read
 
 
+def test_none_is_taken_while_a_request_waits_though_another_engine_has_places(place: Place) -> None:
+    permits = threading.Semaphore(0)
+    engine, exact = FakeEngine(1, vocabulary_size=VOCABULARY, permits=permits), FakeEngine(vocabulary_size=VOCABULARY)
+    place.queue.send({"prompt": "She", "max_tokens": 1}, request_id="message")
+    with running_worker(engine, exact=exact) as worker:
+        for _ in range(2):
+            worker.scheduler.submit(GenerationRequest(((65,),), (SamplingParams(),), max_tokens=1))
+        with taking(worker, RequestQueue(place.queue.url)) as taker:
+            wait_until(lambda: worker.scheduler.looks >= 5)
+            taken = taker.in_flight
+            permits.release(100)
+            wait_until(place.queue.is_empty)
+    assert taken == 0
+    assert len(place.results()) == 1
+
+
 def test_a_message_that_comes_with_the_last_poll_is_given_back_at_once(place: Place) -> None:
     class LastPoll(RequestQueue):
         def receive(self, most: int, *, wait: int, visibility: int) -> list[LambdaEvent]:
