@@ -174,7 +174,12 @@ class QueueWorker:
             self._hide(handles, 0)
             return
         for record in records:
-            threading.Thread(target=self._work, args=[record], name="message", daemon=True).start()
+            try:
+                threading.Thread(target=self._work, args=[record], name="message", daemon=True).start()
+            except RuntimeError as error:  # this process has no room for another one
+                logger.error("message not begun", message_id=record["messageId"], reason=str(error))
+                self._hide([record["receiptHandle"]], 0)
+                self._forget(record["receiptHandle"])
 
     def _work(self, record: LambdaEvent) -> None:
         """The thread of one message."""
@@ -191,9 +196,12 @@ class QueueWorker:
             # It is delivered again, and what is kept of it is found then.
             logger.error("message not settled", message_id=record["messageId"], error=type(failure).__name__)
         finally:
-            with self._changed:
-                del self._under_way[handle]
-                self._changed.notify_all()
+            self._forget(handle)
+
+    def _forget(self, handle: str) -> None:
+        with self._changed:
+            del self._under_way[handle]
+            self._changed.notify_all()
 
     def _answer(self, record: LambdaEvent) -> ServiceError | None:
         try:

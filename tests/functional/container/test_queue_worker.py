@@ -134,6 +134,27 @@ def test_a_message_that_comes_with_the_last_poll_is_given_back_at_once(place: Pl
     assert [message["Body"] for message in place.queue.receive()] == ["She"]
 
 
+def test_a_message_for_which_there_is_no_thread_is_given_back_and_the_next_one_is_answered(place: Place) -> None:
+    class Crowded(RequestQueue):
+        def receive(self, most: int, *, wait: int, visibility: int) -> list[LambdaEvent]:
+            records = super().receive(most, wait=wait, visibility=visibility)
+            if records and not given_back:
+                threading.stack_size(2**46)  # no process has room for a thread of that size
+            return records
+
+        def hide(self, handles: Sequence[str], seconds: int) -> None:
+            threading.stack_size(0)
+            given_back.extend(handles)
+            super().hide(handles, seconds)
+
+    given_back: list[str] = []
+    place.queue.send("She", request_id="one")
+    with running_worker() as worker, taking(worker, Crowded(place.queue.url)) as taker:
+        wait_until(lambda: place.queue.is_empty() and taker.in_flight == 0)
+    assert len(given_back) == 1
+    assert list(place.results()) == ["results/sqs/one.json"]
+
+
 def test_what_cannot_be_finished_is_given_back(place: Place) -> None:
     permits = threading.Semaphore(0)
     engine = FakeEngine(vocabulary_size=VOCABULARY, permits=permits)
