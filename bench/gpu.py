@@ -46,7 +46,7 @@ console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 def main(
     rounds: Annotated[int, typer.Option(min=1, help="How often each figure is taken.")] = 5,
-    device: Annotated[str, typer.Option(help="cpu, cuda, or auto: a GPU where there is one.")] = "auto",
+    device: Annotated[str, typer.Option(help="cuda, or cpu to try it without a GPU.")] = "cuda",
     sizes: Annotated[str, typer.Option(help="Sizes of GPT-2, or `try`, with commas between them.")] = "gpt2,gpt2-xl",
     requests: Annotated[str, typer.Option(help="How many at once, with commas between them.")] = "1,16,64,256",
     out: Annotated[Path, typer.Option(help="Where the lines of JSON go.")] = ROOT / "bench/results/gpu.jsonl",
