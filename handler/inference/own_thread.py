@@ -34,7 +34,7 @@ class OwnThread:
         """See whether the next request can be expected to be answered.
 
         Raises:
-            EngineUnavailableError: one after the other has failed.
+            EngineUnavailableError: so many before it have failed that it will, too.
         """
         if self._failures >= _MOST_FAILURES:
             raise EngineUnavailableError(f"The engine has failed {self._failures} times in a row.")
