@@ -4,6 +4,7 @@ from typing import Any
 
 from handler.container.server import GRACE_SECONDS, KEEP_ALIVE_SECONDS
 from handler.container.settings import ContainerSettings
+from handler.memory import PROCESS_BYTES
 from handler.settings import Settings
 from tests.infrastructure.stack import GPU, IMAGE, Stack, gpu_stacks, stacks
 from tests.infrastructure.test_functions import functions_of
@@ -115,6 +116,14 @@ def test_it_is_checked_without_being_ended_while_it_loads(gpu_stack: Stack) -> N
     group = gpu_stack.nested["GpuBalancer"].properties("TargetGroup")
     assert (group["HealthCheckPath"], group["TargetType"], group["Port"]) == ("/readyz", "ip", 8080)
     assert gpu_stack.nested["Gpu"].properties("Service")["HealthCheckGracePeriodSeconds"] >= check["StartPeriod"]
+
+
+def test_two_versions_fit_into_the_gpu_for_a_task_that_is_not_ready_meanwhile_would_be_replaced(
+    gpu_stack: Stack,
+) -> None:
+    caches = 2 * int(gpu_stack.parameters["GpuKvCacheMb"]) * 1_000_000
+    weights = 2 * 750_000_000  # GPT-2's, with what unpacking them takes
+    assert PROCESS_BYTES + caches + weights <= 22 * 2**30  # of the 24 of an L4 or A10G
 
 
 def test_what_is_under_way_is_finished_before_it_ends(gpu_stack: Stack) -> None:
