@@ -46,13 +46,15 @@ console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 def main(
     rounds: Annotated[int, typer.Option(min=1, help="How often each figure is taken.")] = 5,
-    device: Annotated[str, typer.Option(help="cpu, cuda, or auto: a GPU where there is one.")] = "auto",
+    device: Annotated[str, typer.Option(help="cuda, or cpu to try it without a GPU.")] = "cuda",
     sizes: Annotated[str, typer.Option(help="Sizes of GPT-2, or `try`, with commas between them.")] = "gpt2,gpt2-xl",
     requests: Annotated[str, typer.Option(help="How many at once, with commas between them.")] = "1,16,64,256",
     out: Annotated[Path, typer.Option(help="Where the lines of JSON go.")] = ROOT / "bench/results/gpu.jsonl",
 ) -> None:
     """Measure, print and write the results."""
     place, crowds = find_device(device), [int(number) for number in requests.split(",")]
+    gpu = f"{torch.cuda.get_device_name()}, " if place == "cuda" else ""
+    machine = gpu + describe_machine()
     spare_the_event_loop()  # as whoever serves does: threads then hand over to each other five times as often
     report = Report()
     for size in sizes.split(","):
@@ -63,12 +65,12 @@ def main(
             except SubjectError as error:
                 console.print(f"vllm: {error}", markup=False)
             measure(report, size, model, subjects, crowds=crowds, new=NEW, rounds=rounds)
+        report.write(out, machine)  # at once: machines with a GPU are lent for minutes
     for engine in ENGINES:
         for _ in range(rounds):
             seconds = seconds_to_first_token(random_model(CACHE), engine, place)
             report.add("start", engine, {"size": "gpt2", "device": place}, "s", seconds)
-    gpu = f"{torch.cuda.get_device_name()}, " if place == "cuda" else ""
-    report.write(out, gpu + describe_machine())
+    report.write(out, machine)
     for figure, setting, unit in report.settings():
         told = ", ".join(f"{name} {value}" for name, value in setting.items())
         Console().print(report.table(figure, setting, f"{figure}, {unit} ({told})", {}))

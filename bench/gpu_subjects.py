@@ -90,7 +90,14 @@ def subjects_of(
 def random_model(size: str, device: str) -> PreTrainedModel:
     """GPT-2 of a size, where it is to run; nothing ends its texts."""
     layers, heads, width = (SIZES | TRY)[size]
-    config = GPT2Config(n_layer=layers, n_head=heads, n_embd=width, bos_token_id=None, eos_token_id=None)
+    config = GPT2Config(
+        architectures=["GPT2LMHeadModel"],  # for vLLM, which asks for it
+        n_layer=layers,
+        n_head=heads,
+        n_embd=width,
+        bos_token_id=None,
+        eos_token_id=None,
+    )
     with torch.device(device):
         model: PreTrainedModel = GPT2LMHeadModel._from_config(  # type: ignore[no-untyped-call]
             config, dtype=torch.float32 if device == "cpu" else torch.float16, attn_implementation=SLOTTED
@@ -137,7 +144,9 @@ def vllm(model: PreTrainedModel) -> Subject:
     folder = CACHE / "vllm"
     model.config.save_pretrained(folder)
     command = [sys.executable, "-m", "bench.peers.vllm", str(folder), str(_VLLM_SHARE)]
-    return Subject(command, os.environ, folder=ROOT, log=CACHE / "vllm.log")
+    # Else its engine is a process that is not ended with it, and keeps the GPU's memory.
+    variables = {**os.environ, "VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
+    return Subject(command, variables, folder=ROOT, log=CACHE / "vllm.log")
 
 
 def ask(subject: Subject, prompts: Tokens, new: int) -> Generated:

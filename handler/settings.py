@@ -67,7 +67,7 @@ class Settings(BaseModel):
         0,
         ge=0,
         description="Memory for the process with its models, by which it knows whether two versions fit side by side; "
-        "0 takes what the function, or the machine, has.",
+        "0 takes what the function, the GPU or the machine has.",
     )
     engine: EngineName = Field(
         "auto",

@@ -2,7 +2,8 @@
 
 Each message is worked on by itself, from the moment it comes until it is done: none waits for the others it came with,
 and the running batch stays full as long as there are messages. No message is taken while a request waits for a place,
-so that somebody who waits for an answer waits for the next place alone, however long the queue is.
+so that somebody who waits for an answer waits for the next place alone, however long the queue is. And none is taken
+while the engine has failed for good: it would spend, one after the other, the attempts that all messages have.
 
 While a message is worked on, nobody else is given it; that is renewed every few seconds, so that those of a process
 that dies are with another within a minute. Everything else is as in Lambda: each result is kept once, what can never
@@ -18,7 +19,7 @@ from typing import Final
 from botocore.exceptions import BotoCoreError, ClientError
 
 from handler.container.request_queue import RequestQueue
-from handler.errors import EngineError, ServiceError
+from handler.errors import EngineError, EngineUnavailableError, ServiceError
 from handler.events.adapter import LambdaEvent
 from handler.events.sqs import SqsAdapter
 from handler.loading import ModelLoading
@@ -155,9 +156,13 @@ class QueueWorker:
         if service is None:
             self._loading.start()  # again, if it failed
             return 0
+        try:
+            service.check()
+        except EngineUnavailableError:
+            return 0
         load = service.load()
         # A message that was just taken has no choice there yet.
-        return load.places - max(load.running + load.waiting, len(self._under_way))
+        return load.places - load.reserved - max(load.running + load.waiting, len(self._under_way))
 
     def _begin(self, records: list[LambdaEvent]) -> None:
         handles = [record["receiptHandle"] for record in records]
@@ -169,7 +174,12 @@ class QueueWorker:
             self._hide(handles, 0)
             return
         for record in records:
-            threading.Thread(target=self._work, args=[record], name="message", daemon=True).start()
+            try:
+                threading.Thread(target=self._work, args=[record], name="message", daemon=True).start()
+            except RuntimeError as error:  # this process has no room for another one
+                logger.error("message not begun", message_id=record["messageId"], reason=str(error))
+                self._hide([record["receiptHandle"]], 0)
+                self._forget(record["receiptHandle"])
 
     def _work(self, record: LambdaEvent) -> None:
         """The thread of one message."""
@@ -186,9 +196,12 @@ class QueueWorker:
             # It is delivered again, and what is kept of it is found then.
             logger.error("message not settled", message_id=record["messageId"], error=type(failure).__name__)
         finally:
-            with self._changed:
-                del self._under_way[handle]
-                self._changed.notify_all()
+            self._forget(handle)
+
+    def _forget(self, handle: str) -> None:
+        with self._changed:
+            del self._under_way[handle]
+            self._changed.notify_all()
 
     def _answer(self, record: LambdaEvent) -> ServiceError | None:
         try:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from handler.errors import ServiceError, UnsupportedModelError
+from handler.errors import EngineError, ServiceError, UnsupportedModelError
 from handler.inference.causal_model import find_device, load_model, read_config
 from handler.inference.protocol import FloatArray
 from handler.inference.slots import SlottedEngine, Span
@@ -113,19 +113,31 @@ class CausalEngine(SlottedEngine):
         for part in (part for layer in self._cache for part in layer):
             part[copy, :, :length] = part[slot, :, :length]
 
+    @torch.inference_mode()
     def _forward(self, tokens: Sequence[int], spans: Sequence[Span], rows: Sequence[int]) -> FloatArray:
-        """The logits after the tokens whose indices are in `rows`, ascending, (R, V); all tokens go into the cache."""
+        """The logits after the tokens whose indices are in `rows`, ascending, (R, V); all tokens go into the cache.
+
+        Raises:
+            EngineError: not all of them are finite numbers.
+        """
         positions = [position for span in spans for position in range(span.past, span.length)]
-        return self._run(tokens, positions, rows, Step(self._cache, spans, self._device))
+        logits = self._run(tokens, positions, rows, Step(self._cache, spans, self._device))
+        if not logits.sum().isfinite():
+            # What is no number would stay so, times nothing, for whoever is decoded beside longer texts in these slots.
+            for part in (part for layer in self._cache for part in layer):
+                part[[span.slot for span in spans]] = 0
+            raise EngineError("The model's logits are not all finite numbers, so nothing can be chosen from them.")
+        array: FloatArray = logits.cpu().numpy()
+        return array
 
     @torch.inference_mode()
-    def _run(self, tokens: Sequence[int], positions: Sequence[int], rows: Sequence[int], place: Place) -> FloatArray:
+    def _run(self, tokens: Sequence[int], positions: Sequence[int], rows: Sequence[int], place: Place) -> torch.Tensor:
+        """The same logits, where the model is."""
         ids, positions_, wanted = (torch.tensor(n, device=self._device) for n in (tokens, positions, rows))
         logits: torch.Tensor = self._model(
             ids[None], position_ids=positions_[None], logits_to_keep=wanted, use_cache=False, place=place
-        ).logits[0]  # (R, V)
-        array: FloatArray = logits.float().cpu().numpy()
-        return array
+        ).logits[0]
+        return logits.float()
 
 
 def _processor(device: str) -> str:

@@ -13,13 +13,14 @@ the manager's. What needs more, such as a seed, is another backend's (see routin
 import time
 from functools import partial
 from itertools import count
+from traceback import clear_frames
 from typing import Final
 
 from transformers import PreTrainedModel
 from transformers.generation.continuous_batching import ContinuousBatchingManager
 from transformers.generation.continuous_batching.requests import GenerationOutput
 
-from handler.errors import EngineError, EngineUnavailableError
+from handler.errors import EngineError
 from handler.inference.generation import EventQueue, QueuedGeneration
 from handler.inference.own_thread import OwnThread
 from handler.inference.paging import BATCH_SEQUENCES, blocks_of, free_share, new_manager, pages_of
@@ -30,10 +31,6 @@ from handler.telemetry import logger
 
 # How long a deadline may be overdue, and a failure of the manager unnoticed.
 _LOOK_SECONDS: Final = 0.02
-
-# After so many managers that failed without a single token the next one will fail, too: an error of a GPU stays with
-# its process.
-_MOST_FAILURES: Final = 3
 
 
 class ContinuousBackend(OwnThread):
@@ -60,7 +57,6 @@ class ContinuousBackend(OwnThread):
         self._manager: ContinuousBatchingManager | None = new_manager(model, self._blocks)  # guarded by _wake
         self._open: dict[str, ManagedSequence] = {}  # neither finished nor cancelled, by the manager's name for them
         self._ids = count()
-        self._failures = 0
 
     def submit(self, request: GenerationRequest) -> QueuedGeneration:
         """Hand a request's sequences to the manager, which lets them wait until there are pages.
@@ -84,15 +80,6 @@ class ContinuousBackend(OwnThread):
                     self._open[sequence.id] = sequence
                     self._hand_over(sequence, manager)
         return generation
-
-    def check(self) -> None:
-        """See whether the next request can be expected to be answered.
-
-        Raises:
-            EngineUnavailableError: one manager after the other has failed.
-        """
-        if self._failures >= _MOST_FAILURES:
-            raise EngineUnavailableError(f"Continuous batching has failed {self._failures} times in a row.")
 
     def load(self) -> Load:
         """How busy it is now; there is a place for each of so many that all may grow as long as the context."""
@@ -208,6 +195,7 @@ class ContinuousBackend(OwnThread):
         """The manager is no more: tell whoever waits, when it can be replaced."""
         self._failures += 1
         logger.error("continuous batching failed", error=type(error).__name__, reason=str(error))
+        clear_frames(error.__traceback__)  # which hold the cache: there may be no room for the next one beside it
         self._manager = None
         self._fail(EngineError("Continuous batching has failed; the service's log says why."))
         self._ended()

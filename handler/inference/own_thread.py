@@ -7,20 +7,37 @@ with an abort, after all its answers were given. So every backend is closed befo
 import atexit
 import threading
 from collections.abc import Callable
+from typing import Final
 from weakref import WeakSet
+
+from handler.errors import EngineUnavailableError
+
+# After so many failures in a row, without a single success in between, the next request will fail, too: an error of a
+# GPU stays with its process.
+_MOST_FAILURES: Final = 3
 
 _backends: "WeakSet[OwnThread]" = WeakSet()
 
 
 class OwnThread:
-    """What a backend with a thread has: a lock, and ways to end the thread from others."""
+    """What a backend with a thread has: a lock, ways to end the thread from others, and a count of failures."""
 
     def __init__(self) -> None:
         """Have no thread yet."""
+        self._failures = 0  # in a row
         self._wake = threading.Condition()  # guards what follows
         self._thread: threading.Thread | None = None
         self._closed = self._resting = self._retired = False
         _backends.add(self)
+
+    def check(self) -> None:
+        """See whether the next request can be expected to be answered.
+
+        Raises:
+            EngineUnavailableError: so many before it have failed that it will, too.
+        """
+        if self._failures >= _MOST_FAILURES:
+            raise EngineUnavailableError(f"The engine has failed {self._failures} times in a row.")
 
     def rest(self) -> None:
         """Finish what is under way and hold no thread, nor what it needs, until the next request."""
@@ -56,8 +73,9 @@ class OwnThread:
         """Be at work, on a thread that runs `run`; whoever calls holds the lock."""
         self._resting = False
         if self._thread is None:
-            self._thread = threading.Thread(target=run, name=name, daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=run, name=name, daemon=True)
+            thread.start()  # a process may have no room for another
+            self._thread = thread
         self._wake.notify_all()
 
     def _may_end(self) -> bool:

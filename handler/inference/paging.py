@@ -19,7 +19,7 @@ from transformers.generation.continuous_batching.requests import RequestState
 from transformers.generation.continuous_batching.scheduler import SCHEDULER_MAPPING, FIFOScheduler
 from transformers.generation.continuous_batching.utils import find_head_dim, find_num_key_value_heads
 
-from handler.errors import UnsupportedModelError
+from handler.errors import EngineError, UnsupportedModelError
 
 # torch's own attention by its name in transformers: the faster one of those it can batch with that are always there.
 ATTENTION: Final = "sdpa"
@@ -45,12 +45,19 @@ class GreedyOrTemperature(ContinuousBatchingTemperatureLogitsWarper):
     """Divides logits by each request's temperature, where 0 leaves the best token alone: the first of equals."""
 
     def __call__(self, scores: torch.Tensor, tensor_arg: torch.Tensor) -> torch.Tensor:
-        """Scores (B, V) to the same; `tensor_arg` holds the bits of the temperatures, in its first B places."""
+        """Scores (B, V) to the same; `tensor_arg` holds the bits of the temperatures, in its first B places.
+
+        Raises:
+            EngineError: a sequence's best score is infinite, or one of its scores is not a number.
+        """
         temperatures = tensor_arg[: len(scores)].view(torch.float32)[:, None]  # (B, 1)
         best = scores.argmax(-1, keepdim=True)  # (B, 1)
-        # The best one becomes 0, so that however low a temperature is, nothing overflows; what is not finite becomes
-        # NaN, from which no token can be drawn.
-        below = scores - scores.gather(-1, best)
+        highest = scores.gather(-1, best)  # (B, 1), not a number as soon as any of them is not
+        # A GPU that is to draw from such numbers stops, and the process could never use it again.
+        if not highest.isfinite().all():
+            raise EngineError("The model's logits are not all finite numbers, so nothing can be chosen from them.")
+        # The best one becomes 0, so that however low a temperature is, nothing overflows.
+        below = scores - highest
         alone = torch.full_like(below, -torch.inf).scatter(-1, best, below.gather(-1, best))
         return torch.where(temperatures == 0, alone, below / temperatures)
 
@@ -137,4 +144,8 @@ def new_manager(model: PreTrainedModel, blocks: int) -> ContinuousBatchingManage
         manager.warmup()  # makes the cache, here rather than on its thread
     except (MemoryError, ValueError, torch.cuda.OutOfMemoryError) as error:
         raise UnsupportedModelError(f"KV_CACHE_MB: there is no memory for continuous batching: {error}") from error
+    # On a GPU it writes where each sequence's pages lie on torch's own stream, and reads it on another one that does
+    # not wait: with our scheduler at work beside it, a step could look at others' pages. On one, all is in order.
+    assert manager.batch_processor is not None  # noqa: S101 - it was made just now
+    manager.batch_processor.inputs_and_outputs.compute_stream = None
     return manager

@@ -133,12 +133,14 @@ class Load:
         waiting: choices that wait for one.
         places: how many choices may run at once.
         cache_use: the share of the key-value cache that is taken, 0 to 1.
+        reserved: how many of the places that are free are for some requests only.
     """
 
     running: int
     waiting: int
     places: int
     cache_use: float
+    reserved: int = 0
 
 
 class Generation(Protocol):

@@ -48,13 +48,14 @@ class Routing:
         self._exact.check()
 
     def load(self) -> Load:
-        """How busy both are; each has half of the cache."""
+        """How busy both are; each has half of the cache, and what is free of the exact one's is for few."""
         fast, exact = self._fast.load(), self._exact.load()
         return Load(
             fast.running + exact.running,
             fast.waiting + exact.waiting,
             fast.places + exact.places,
             cache_use=(fast.cache_use + exact.cache_use) / 2,
+            reserved=max(0, exact.places - exact.running - exact.waiting),
         )
 
     def rest(self) -> None:

@@ -79,9 +79,6 @@ class Scheduler(OwnThread):
             self._arriving.extend(choices)
         return QueuedGeneration(choices, events, self.name)
 
-    def check(self) -> None:
-        """Do nothing: an engine that has failed is asked again by the next request."""
-
     def load(self) -> Load:
         """How busy it is now. A slot holds a whole context, so the cache is taken slot by slot."""
         with self._wake:
@@ -107,7 +104,10 @@ class Scheduler(OwnThread):
             try:
                 self._step()
             except Exception as error:  # noqa: BLE001 - the thread outlives it, and whoever waits hears of it
+                self._failures += 1
                 self._fail(error)
+            else:
+                self._failures = 0
 
     def _fail(self, error: Exception) -> None:
         """End everything under way and everything waiting with an error."""

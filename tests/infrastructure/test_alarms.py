@@ -70,6 +70,13 @@ def test_errors_and_throttles_of_every_function_are_told(stack: Stack) -> None:
     assert watched(stack, "AWS/Lambda", "Throttles") == functions
 
 
+def test_what_a_waking_gpu_service_tells_those_that_look_at_it_is_no_error(gpu_stack: Stack) -> None:
+    metrics = gpu_stack.nested["GpuAlarms"].properties("GpuErrors")["Metrics"]
+    share, ready = metrics[0]["Expression"], metrics[1]["MetricStat"]
+    assert share == "IF(FILL(ready, 0) < 1, 0, 100 * (FILL(tasks, 0) + FILL(balancer, 0)) / requests)"
+    assert (ready["Metric"]["MetricName"], ready["Stat"], ready["Period"]) == ("HealthyHostCount", "Minimum", 300)
+
+
 def test_a_function_that_should_end_in_time_is_watched_by_its_own_timeout(operated_stack: Stack) -> None:
     watching = operated_stack.nested["Observability"].nested
     assert watching["ApiFunctionAlarms"].parameters["Timeout"] == operated_stack.parameters["Timeout"]

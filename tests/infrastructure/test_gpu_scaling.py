@@ -46,12 +46,21 @@ def test_it_grows_with_the_requests_in_flight(gpu_stack: Stack) -> None:
     assert policy["PolicyType"] == "TargetTrackingScaling"
     followed = policy["TargetTrackingScalingPolicyConfiguration"]
     assert followed["TargetValue"] == {"Ref": "TargetRequests"}
-    assert followed["CustomizedMetricSpecification"] == {
-        "Namespace": NAMESPACE,
-        "MetricName": "requests_in_flight",
-        "Dimensions": [{"Name": "function", "Value": {"Ref": "Name"}}],
-        "Statistic": "Average",
+    math, metric = followed["CustomizedMetricSpecification"]["Metrics"]
+    assert metric == {
+        "Id": "requests",
+        "ReturnData": False,
+        "MetricStat": {
+            "Metric": {
+                "Namespace": NAMESPACE,
+                "MetricName": "requests_in_flight",
+                "Dimensions": [{"Name": "function", "Value": {"Ref": "Name"}}],
+            },
+            "Stat": "Average",
+        },
     }
+    # It must not take the last task away: short requests are often not seen, and an alarm says when to sleep.
+    assert (math["Expression"], math["ReturnData"]) == ("IF(requests < 1, 1, requests)", True)
     # A second task is asked for before the first refuses anybody.
     assert int(gpu_stack.parameters["GpuTargetRequests"]) < int(gpu_stack.parameters["GpuMaxRequests"])
 

@@ -4,6 +4,7 @@ from typing import Any
 
 from handler.container.server import GRACE_SECONDS, KEEP_ALIVE_SECONDS
 from handler.container.settings import ContainerSettings
+from handler.memory import PROCESS_BYTES
 from handler.settings import Settings
 from tests.infrastructure.stack import GPU, IMAGE, Stack, gpu_stacks, stacks
 from tests.infrastructure.test_functions import functions_of
@@ -117,9 +118,17 @@ def test_it_is_checked_without_being_ended_while_it_loads(gpu_stack: Stack) -> N
     assert gpu_stack.nested["Gpu"].properties("Service")["HealthCheckGracePeriodSeconds"] >= check["StartPeriod"]
 
 
+def test_two_versions_fit_into_the_gpu_for_a_task_that_is_not_ready_meanwhile_would_be_replaced(
+    gpu_stack: Stack,
+) -> None:
+    caches = 2 * int(gpu_stack.parameters["GpuKvCacheMb"]) * 1_000_000
+    weights = 2 * 750_000_000  # GPT-2's, with what unpacking them takes
+    assert PROCESS_BYTES + caches + weights <= 22 * 2**30  # of the 24 of an L4 or A10G
+
+
 def test_what_is_under_way_is_finished_before_it_ends(gpu_stack: Stack) -> None:
     drain, stop = int(environment(gpu_stack)["DRAIN_SECONDS"]), container(gpu_stack)["StopTimeout"]
-    assert drain < stop < NOTICE_SECONDS
+    assert drain < stop
     longest = 900  # what the function that streams has; a task's answers are no longer
     idle = int(attributes(gpu_stack, "LoadBalancer", "LoadBalancerAttributes")["idle_timeout.timeout_seconds"])
     # Of a connection that is not used, the balancer is the one to close it.
@@ -128,8 +137,8 @@ def test_what_is_under_way_is_finished_before_it_ends(gpu_stack: Stack) -> None:
     # The balancer notices the end while requests are still answered.
     assert group["HealthCheckIntervalSeconds"] * group["UnhealthyThresholdCount"] <= GRACE_SECONDS
     delay = int(attributes(gpu_stack, "TargetGroup", "TargetGroupAttributes")["deregistration_delay.timeout_seconds"])
-    # On Spot, SIGTERM must come while there is time to give messages back.
-    assert delay < NOTICE_SECONDS / 2 if gpu_stack.parameters["GpuSpotPercent"] != "0" else delay > longest
+    # On Spot, what is cut off must be so while there is time to give messages back.
+    assert delay + stop <= NOTICE_SECONDS if gpu_stack.parameters["GpuSpotPercent"] != "0" else delay > longest
 
 
 def test_a_deployment_that_fails_changes_nothing(gpu_stack: Stack) -> None:

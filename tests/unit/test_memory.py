@@ -18,6 +18,16 @@ def test_it_is_what_the_settings_say_or_the_function_has_or_the_machine() -> Non
     assert Memory.of(make_settings(), {}).total > 500_000_000
 
 
+def test_on_a_gpu_it_is_the_gpus_whatever_the_machine_has() -> None:
+    def of(**changes: object) -> int:
+        return Memory.of(make_settings(**{"engine": "continuous", "device": "cuda"} | changes), {}, lambda: 24).total
+
+    assert (of(), of(device="auto"), of(engine="transformers"), of(memory_mb=1)) == (24, 24, 24, 1_000_000)
+    assert min(of(device="cpu"), of(engine="native")) > 500_000_000
+    nothing = Memory.of(make_settings(engine="continuous"), {}, lambda: 0)
+    assert nothing.total == Memory.of(make_settings(), {}).total
+
+
 def test_models_fit_with_their_files_and_their_caches() -> None:
     memory = Memory(total=PROCESS_BYTES + 2 * (100 + 10), kv_cache=10)
     assert memory.fits([MODEL, MODEL])

@@ -4,14 +4,14 @@ import io
 import json
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
 
 from handler.container.queue_worker import Pace, QueueWorker
 from handler.container.request_queue import RequestQueue
 from handler.events.adapter import LambdaEvent
-from handler.inference.protocol import GenerationRequest, SamplingParams
+from handler.inference.protocol import FloatArray, GenerationRequest, SamplingParams
 from tests.fake_engine import FakeEngine
 from tests.functional.events.worker import GatedEngine, Place, Worker, greedy, running_worker, text_of
 from tests.services import VOCABULARY
@@ -102,6 +102,22 @@ def test_a_request_that_comes_later_is_not_overtaken(place: Place) -> None:
     assert engine.chunks == [[1], [2], [3]]  # tokens of the prompts, in the order in which they were read
 
 
+def test_none_is_taken_while_a_request_waits_though_another_engine_has_places(place: Place) -> None:
+    permits = threading.Semaphore(0)
+    engine, exact = FakeEngine(1, vocabulary_size=VOCABULARY, permits=permits), FakeEngine(vocabulary_size=VOCABULARY)
+    place.queue.send({"prompt": "She", "max_tokens": 1}, request_id="message")
+    with running_worker(engine, exact=exact) as worker:
+        for _ in range(2):
+            worker.scheduler.submit(GenerationRequest(((65,),), (SamplingParams(),), max_tokens=1))
+        with taking(worker, RequestQueue(place.queue.url)) as taker:
+            wait_until(lambda: worker.scheduler.looks >= 5)
+            taken = taker.in_flight
+            permits.release(100)
+            wait_until(place.queue.is_empty)
+    assert taken == 0
+    assert len(place.results()) == 1
+
+
 def test_a_message_that_comes_with_the_last_poll_is_given_back_at_once(place: Place) -> None:
     class LastPoll(RequestQueue):
         def receive(self, most: int, *, wait: int, visibility: int) -> list[LambdaEvent]:
@@ -116,6 +132,27 @@ def test_a_message_that_comes_with_the_last_poll_is_given_back_at_once(place: Pl
         taker.finish()
         assert worker.scheduler.submitted == 0
     assert [message["Body"] for message in place.queue.receive()] == ["She"]
+
+
+def test_a_message_for_which_there_is_no_thread_is_given_back_and_the_next_one_is_answered(place: Place) -> None:
+    class Crowded(RequestQueue):
+        def receive(self, most: int, *, wait: int, visibility: int) -> list[LambdaEvent]:
+            records = super().receive(most, wait=wait, visibility=visibility)
+            if records and not given_back:
+                threading.stack_size(2**46)  # no process has room for a thread of that size
+            return records
+
+        def hide(self, handles: Sequence[str], seconds: int) -> None:
+            threading.stack_size(0)
+            given_back.extend(handles)
+            super().hide(handles, seconds)
+
+    given_back: list[str] = []
+    place.queue.send("She", request_id="one")
+    with running_worker() as worker, taking(worker, Crowded(place.queue.url)) as taker:
+        wait_until(lambda: place.queue.is_empty() and taker.in_flight == 0)
+    assert len(given_back) == 1
+    assert list(place.results()) == ["results/sqs/one.json"]
 
 
 def test_what_cannot_be_finished_is_given_back(place: Place) -> None:
@@ -182,14 +219,38 @@ def test_what_can_never_succeed_is_buried_with_its_reason_and_the_others_are_ans
 
 
 def test_what_failed_for_now_is_tried_again_and_moved_to_the_dead_letters_by_sqs(place: Place) -> None:
-    engine = FakeEngine(vocabulary_size=VOCABULARY)
-    engine.fail_with = RuntimeError("the prompt was: secret")
-    place.queue.send("She", request_id="one")
+    class FailsAtTwo(FakeEngine):
+        def prefill(
+            self, slots: Sequence[int], chunks: Sequence[Sequence[int]], *, all_logits: bool = False
+        ) -> list[FloatArray]:
+            self.fail_with = RuntimeError("the prompt was: secret") if 2 in map(len, chunks) else None
+            return super().prefill(slots, chunks, all_logits=all_logits)
+
+    other = GenerationRequest(((65,),), (SamplingParams(),), max_tokens=1)
+    place.queue.send({"prompt": [65, 66]}, request_id="one")
+    engine = FailsAtTwo(vocabulary_size=VOCABULARY)
     with running_worker(engine) as worker, taking(worker, RequestQueue(place.queue.url)):
-        wait_until(place.queue.is_empty)
-        assert worker.scheduler.submitted == 5
-    assert [message["Body"] for message in place.dead_letters.receive()] == ["She"]
+        while not place.queue.is_empty():  # as long as the engine answers others, it has not failed for good
+            with suppress(RuntimeError):
+                list(worker.scheduler.submit(other))
+    assert [message["Body"] for message in place.dead_letters.receive()] == ['{"prompt": [65, 66]}']
     assert place.results() == {}
+
+
+def test_where_the_engine_has_failed_for_good_messages_are_left_to_others(place: Place) -> None:
+    engine = FakeEngine(1, vocabulary_size=VOCABULARY)
+    engine.fail_with = RuntimeError("CUDA error: device-side assert triggered")
+    for i in range(5):
+        place.queue.send({"prompt": "She", "max_tokens": 2}, request_id=f"m{i}")
+    with running_worker(engine) as worker, taking(worker, RequestQueue(place.queue.url)) as taker:
+        wait_until(lambda: worker.scheduler.submitted == 3 and taker.in_flight == 0)
+        looks = worker.scheduler.looks
+        wait_until(lambda: worker.scheduler.checks >= 8)  # whether it has recovered, in vain
+        assert (worker.scheduler.submitted, worker.scheduler.looks) == (3, looks)
+        engine.fail_with = None
+        list(worker.scheduler.submit(GenerationRequest(((65,),), (SamplingParams(),), max_tokens=1)))
+        wait_until(place.queue.is_empty)
+    assert len(place.results()) == 5
 
 
 def test_a_queue_that_cannot_be_read_is_asked_again(place: Place, log: io.StringIO) -> None:

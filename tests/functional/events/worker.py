@@ -14,6 +14,7 @@ from handler.events.sending import Sender
 from handler.events.sqs import DELIVERIES, SqsAdapter
 from handler.inference.generation import QueuedGeneration
 from handler.inference.protocol import GenerationRequest, Load
+from handler.inference.routing import Routing
 from handler.inference.scheduler import Scheduler
 from handler.loading import ModelLoading
 from handler.service import TextService
@@ -48,7 +49,7 @@ class GatedEngine(FakeEngine):
 
 
 class CountingScheduler(Scheduler):
-    """Counts requests and looks at its load, and opens the engine's gate when enough requests are there."""
+    """Counts requests, checks and looks at its load, and opens the engine's gate when enough requests are there."""
 
     def __init__(self, engine: FakeEngine) -> None:
         # Without drafts a step is one token of every choice, which is what the tests count.
@@ -56,7 +57,12 @@ class CountingScheduler(Scheduler):
         self._gated = engine if isinstance(engine, GatedEngine) else None
         self._counting = threading.Lock()
         self.submitted = 0
+        self.checks = 0
         self.looks = 0
+
+    def check(self) -> None:
+        self.checks += 1
+        super().check()
 
     def load(self) -> Load:
         self.looks += 1
@@ -83,11 +89,14 @@ class Worker:
 
 
 @contextmanager
-def running_worker(engine: FakeEngine | None = None, bucket: str = RESULTS_BUCKET) -> Iterator[Worker]:
-    """A worker whose every token is known in advance."""
+def running_worker(
+    engine: FakeEngine | None = None, bucket: str = RESULTS_BUCKET, *, exact: FakeEngine | None = None
+) -> Iterator[Worker]:
+    """A worker whose every token is known in advance; with `exact` it has two engines, as on a GPU."""
     engine = engine or FakeEngine(vocabulary_size=VOCABULARY)
     scheduler = CountingScheduler(engine)
-    service = TextService(MANIFEST, tiny_tokenizer(VOCABULARY), scheduler, make_settings())
+    backend = scheduler if exact is None else Routing(scheduler, Scheduler(exact))
+    service = TextService(MANIFEST, tiny_tokenizer(VOCABULARY), backend, make_settings())
     loading = ModelLoading(lambda: service)
     loading.wait(None)
     sender = Sender()
@@ -95,7 +104,7 @@ def running_worker(engine: FakeEngine | None = None, bucket: str = RESULTS_BUCKE
         s3 = S3Adapter(loading, sender, bucket)
         yield Worker(SqsAdapter(MessageWorker(loading, sender, bucket), s3, sender), s3, engine, scheduler, loading)
     finally:
-        scheduler.close()
+        backend.close()
 
 
 @dataclass

@@ -154,7 +154,7 @@ def test_without_its_model_the_process_lives_but_is_not_ready(app: FastAPI, clie
 
 class BeyondRepair(Scheduler):
     def check(self) -> None:
-        raise EngineUnavailableError("Continuous batching has failed 3 times in a row.")
+        raise EngineUnavailableError("The engine has failed 3 times in a row.")
 
 
 def test_with_an_engine_beyond_repair_the_process_lives_but_is_not_ready(app: FastAPI, client: TestClient) -> None:
@@ -162,7 +162,7 @@ def test_with_an_engine_beyond_repair_the_process_lives_but_is_not_ready(app: Fa
     service = TextService(MANIFEST, TOKENIZER, scheduler, make_settings())
     app.state.loading = ModelLoading(lambda: service)
     app.state.loading.wait(None)
-    expected = error("Continuous batching has failed 3 times in a row.", "engine_unavailable", kind="server_error")
+    expected = error("The engine has failed 3 times in a row.", "engine_unavailable", kind="server_error")
     response = client.get("/readyz")
     assert (response.status_code, response.json()) == (503, expected)
     assert client.get("/healthz").status_code == 200

@@ -27,3 +27,4 @@ def test_all_subjects_write_the_same_and_every_figure_is_taken() -> None:
     # The embeddings of 50,257 tokens, which are the head, two layers of 12 squares of the width, norms and biases.
     assert weight_bytes(model) == 4 * (50257 * 64 + 2 * (12 * 64 * 64 + 13 * 64) + 2 * 64)
     assert copy_bandwidth(torch.device("cpu")) > 1e8
+    assert model.config.architectures == [type(model).__name__]  # else vLLM, which is given it, does not know it

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from handler.errors import ContextLengthExceededError, CorruptModelError, UnsupportedModelError
+from handler.errors import ContextLengthExceededError, CorruptModelError, EngineError, UnsupportedModelError
 from handler.inference.causal import CausalEngine, causal_engine
 from handler.inference.causal_model import find_device, load_model, read_config
 from handler.inference.slotted_attention import ATTENTION
@@ -86,6 +86,22 @@ def test_a_slot_that_was_used_holds_nothing_back(llama: Model) -> None:
     expected = run(engine, PROMPTS[1]).copy()
     run(engine, PROMPTS[3])
     assert np.array_equal(run(engine, PROMPTS[1]), expected)
+
+
+def test_what_was_no_number_is_not_left_to_the_next_one_in_a_slot(llama: Model) -> None:
+    engine = build(llama)
+    slots = [take(engine), take(engine)]
+    keys = engine._model.model.layers[0].self_attn.k_proj
+    weight = keys.weight
+    keys.weight = torch.nn.Parameter(torch.full_like(weight, torch.nan))
+    with pytest.raises(EngineError, match="not all finite numbers"):
+        engine.prefill(slots, [PROMPTS[3], PROMPTS[3]])
+    keys.weight = weight
+    for slot in slots:
+        engine.truncate(slot, 0)
+    engine.prefill(slots, [PROMPTS[0], PROMPTS[3]])
+    # A step of both is as long as the longer one, and passes over what the shorter one's slot held.
+    close(engine.decode(slots, [17, 3])[0], logits_of(llama, [*PROMPTS[0], 17])[-1])
 
 
 def test_there_are_as_many_slots_as_the_cache_has_room_for(llama: Model) -> None:

@@ -133,7 +133,7 @@ def test_it_is_as_busy_as_both(backend: Routing) -> None:
     # Half a megabyte holds 15 sequences of 64 tokens of 512 bytes each, and 14 where two pages are nobody's.
     list(backend.submit(GREEDY))
     backend.rest()
-    assert backend.load() == Load(0, 0, places=15 + 14, cache_use=0)
+    assert backend.load() == Load(0, 0, places=15 + 14, cache_use=0, reserved=15)
     assert (backend.context_length, backend.vocabulary_size) == (64, 300)
     backend.check()
     backend.retire()
