@@ -61,8 +61,8 @@ test: setup .venv-sam/.ready ## run all tests that need no container engine
 test-reference: setup .venv-sam/.ready ## run the tests that serve a model once more, on the engine in torch
 	@ENGINE=reference $(BIN)/pytest --numprocesses auto --dist loadfile --no-cov tests/functional/events tests/functional/test_*.py tests/contract
 
-test-continuous: setup .venv-sam/.ready ## run the same tests on transformers' continuous batching
-	@ENGINE=continuous DEVICE=cpu $(BIN)/pytest --numprocesses auto --dist loadfile --no-cov tests/functional/events tests/functional/test_*.py tests/contract
+test-continuous: setup .venv-sam/.ready ## run the same tests on transformers' continuous batching (DEVICE=cuda: on a GPU)
+	@ENGINE=continuous DEVICE="$(or $(DEVICE),cpu)" $(BIN)/pytest --numprocesses auto --dist loadfile --no-cov tests/functional/events tests/functional/test_*.py tests/contract
 
 soak: setup ## serve 64 clients that come and go, for MINUTES=5, and see that nothing is lost and nobody waits too long
 	@MINUTES="$(or $(MINUTES),5)" $(BIN)/pytest --no-cov --capture=no -m soak --timeout 7200 tests/soak
@@ -81,6 +81,9 @@ test-containers: setup .venv-sam/.ready ## run the tests that build and run the 
 
 test-training: setup ## run the tests that train in several processes, and a model's whole life
 	@$(BIN)/pytest -m training --no-cov --timeout 900
+
+test-cuda: setup ## run the tests that need a GPU
+	@$(BIN)/pytest --no-cov -m cuda
 
 test-hub: setup ## run the tests that need the Hugging Face hub
 	@$(BIN)/pytest -m hub

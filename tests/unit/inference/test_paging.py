@@ -21,7 +21,7 @@ def test_from_what_is_no_number_nothing_is_drawn_for_a_gpu_would_never_recover(b
         chooser(scores, temperatures)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+@pytest.mark.cuda
 def test_on_a_gpu_everything_is_done_in_order() -> None:
     model = random_model(CONFIGS["gpt2"]).to("cuda")
     model.set_attn_implementation(ATTENTION)
