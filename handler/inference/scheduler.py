@@ -73,11 +73,12 @@ class Scheduler(OwnThread):
             for p, prompt in enumerate(Prompt(tokens) for tokens in request.prompts)
             for sample in range(request.n)
         ]
+        generation = QueuedGeneration(choices, events, self.name)  # before its choices can be given a place
         with self._wake:
             self._refuse_if_closed()
             self._awake(self._run, "scheduler")
             self._arriving.extend(choices)
-        return QueuedGeneration(choices, events, self.name)
+        return generation
 
     def check(self) -> None:
         """Do nothing: an engine that has failed is asked again by the next request."""
