@@ -61,7 +61,8 @@ def quantize(
     """Pack a checkpoint's weights into 8 or 4 bits for the native engine, and measure what that costs."""
     from lifecycle.quantizing import quantize as run  # noqa: PLC0415
 
-    with Progress(console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("comparing", total=None)
         checkpoint = run(folder, out, int(bits), text, lambda done, all_: bar.update(task, completed=done, total=all_))
     figures = checkpoint.provenance.evaluation["quantization"]
