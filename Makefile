@@ -133,7 +133,7 @@ invoke: setup .venv-sam/.ready ## send EVENT=FILE to the function under Lambda's
 
 batch: MODEL = demo
 batch: setup ## answer the requests in FILE with MODEL=demo|gpt2|FOLDER, as the state machine for bulk does, into OUT
-	@$(BIN)/python -m lifecycle.local batch "$(FILE)" --model "$(MODEL)" $(if $(OUT),--out "$(OUT)")
+	@$(BIN)/python -m lifecycle.local batch "$(or $(FILE),$(error FILE= is needed, requests in OpenAI's batch format, one a line))" --model "$(MODEL)" $(if $(OUT),--out "$(OUT)")
 
 sam-build: .venv-sam/.ready ## build the image with `sam build` (needs a container engine)
 	@.venv-sam/bin/sam build
@@ -191,7 +191,7 @@ bench-gpu: setup ## measure many requests at once on a GPU, ROUNDS times (DEVICE
 	@$(BIN)/python -m bench.gpu $(if $(ROUNDS),--rounds "$(ROUNDS)") $(if $(DEVICE),--device "$(DEVICE)") $(if $(SIZES),--sizes "$(SIZES)") $(if $(REQUESTS),--requests "$(REQUESTS)")
 
 bench-quality: setup ## measure what quantizing costs the demo model on TEXT=FILE, beside llama.cpp
-	@$(BIN)/python -m bench.quality "$(TEXT)"
+	@$(BIN)/python -m bench.quality "$(or $(TEXT),$(error TEXT= is needed, a file of plain text that the demo model was not trained on))"
 
 clean: ## remove environments, caches and builds
 	@rm -rf .venv .venv-sam .venv-checkov .venv-lm-eval .cache .aws-sam *.egg-info $(NATIVE) handler/inference/native/build

@@ -33,6 +33,7 @@ from handler.api.model_version import ModelVersionMiddleware
 from handler.api.request_id import RequestIdMiddleware
 from handler.api.server_timing import ServerTimingMiddleware
 from handler.api.unforeseen import UnforeseenErrorMiddleware
+from handler.errors import InvalidSettingsError
 from handler.fetching import Fetching
 from handler.loading import ModelLoading
 from handler.models import models_of
@@ -107,9 +108,13 @@ def spare_the_event_loop() -> None:
 
 def serve() -> FastAPI:
     """The application of this process's environment, its model already loading; uvicorn's factory."""
+    try:
+        configuration = settings()
+    except InvalidSettingsError as error:
+        sys.exit(error.message)
     spare_the_event_loop()
     fetching = Fetching(os.environ, cold_start)
     fetching.start()
-    loading = models_of(settings(), os.environ, fetching, cold_start)
+    loading = models_of(configuration, os.environ, fetching, cold_start)
     loading.start()
-    return create_app(settings(), loading, Background(loading, settings().results_bucket))
+    return create_app(configuration, loading, Background(loading, configuration.results_bucket))

@@ -48,6 +48,12 @@ class InvalidRequestError(ServiceError):
     code = "invalid_value"
 
 
+class InvalidSettingsError(ServiceError):
+    """The environment that the process is set up by lacks a variable, or one is out of its bounds."""
+
+    code = "invalid_settings"
+
+
 class UnsupportedParameterError(InvalidRequestError):
     """A field asks for something that OpenAI's API has and this service has not."""
 

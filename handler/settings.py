@@ -3,9 +3,11 @@
 import os
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from handler.errors import InvalidSettingsError
 
 AuthMode = Literal["api-key", "jwt", "iam", "none"]
 _NAME = "[a-z0-9][a-z0-9._-]{0,63}"  # as the registry has it
@@ -150,10 +152,25 @@ class Settings(BaseModel):
         That is all of pydantic-settings that is needed here, and importing it takes a twentieth of a cold start.
 
         Raises:
-            ValidationError: a variable is missing or out of its bounds.
+            InvalidSettingsError: a variable is missing or out of its bounds.
         """
         found = {name: environment[name.upper()] for name in cls.model_fields if name.upper() in environment}
-        return cls.model_validate(found)
+        try:
+            return cls.model_validate(found)
+        except ValidationError as error:
+            faults = error.errors(include_url=False, include_input=False)
+            raise InvalidSettingsError("; ".join(cls._told(fault) for fault in faults)) from None
+
+    @classmethod
+    def _told(cls, fault: Mapping[str, Any]) -> str:
+        """One of pydantic's errors by the variable's name: a pattern says little, so what it is for is told instead."""
+        if not fault["loc"]:
+            return str(fault["ctx"]["error"])
+        name = str(fault["loc"][0])
+        if fault["type"] == "string_pattern_mismatch":
+            meaning = str(cls.model_fields[name].description).rstrip(".")
+            return f"{name.upper()} has not the form it needs: {meaning}"
+        return f"{name.upper()}: {fault['msg']}"
 
 
 @lru_cache(maxsize=1)

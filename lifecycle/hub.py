@@ -81,7 +81,9 @@ def fetch(name: str) -> HubCheckpoint:
         commit = info.sha or "main"
         paths = [hf_hub_download(info.id, file, revision=commit) for file in _wanted(name, info)]
     except HFValidationError as error:
-        raise InvalidRequestError(f"{name!r} is neither a folder with a config.json nor a hub name: {error}") from error
+        raise InvalidRequestError(
+            f"{name!r} is neither a folder with a config.json nor a name on the hub, as gpt2 or OWNER/MODEL is"
+        ) from error
     except GatedRepoError as error:
         raise AccessDeniedError(f"{name} is gated: accept its terms on the hub and set HF_TOKEN") from error
     except RepositoryNotFoundError as error:

@@ -73,11 +73,12 @@ class Scheduler(OwnThread):
             for p, prompt in enumerate(Prompt(tokens) for tokens in request.prompts)
             for sample in range(request.n)
         ]
+        generation = QueuedGeneration(choices, events, self.name)  # before its choices can be given a place
         with self._wake:
             self._refuse_if_closed()
             self._awake(self._run, "scheduler")
             self._arriving.extend(choices)
-        return QueuedGeneration(choices, events, self.name)
+        return generation
 
     def load(self) -> Load:
         """How busy it is now. A slot holds a whole context, so the cache is taken slot by slot."""

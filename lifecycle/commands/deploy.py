@@ -37,8 +37,10 @@ def deploy(
     from lifecycle.deploying import deploy as run  # noqa: PLC0415
     from lifecycle.local.containers import container_engine  # noqa: PLC0415
     from lifecycle.local.models import checkpoint_folder, packed_folder  # noqa: PLC0415
+    from lifecycle.template import check_parameters  # noqa: PLC0415
 
     parameters = dict(_setting(text) for text in settings or [])
+    check_parameters(parameters)
     account = check_account()
     container_engine().close()
     console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
 from rich.table import Column, Table
+from rich.text import Text
 from typer import Argument, Option
 
 from lifecycle.commands.bucket import Bucket, open_store
@@ -60,7 +61,8 @@ def quantize(
     """Pack a checkpoint's weights into 8 or 4 bits for the native engine, and measure what that costs."""
     from lifecycle.quantizing import quantize as run  # noqa: PLC0415
 
-    with Progress(console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("comparing", total=None)
         checkpoint = run(folder, out, int(bits), text, lambda done, all_: bar.update(task, completed=done, total=all_))
     figures = checkpoint.provenance.evaluation["quantization"]
@@ -116,8 +118,8 @@ def publish(
 def list_(*, bucket: Bucket) -> None:
     """List every published version, and the aliases that point to it."""
     store = open_store(bucket)
-    # What is typed in again is never broken into lines, however narrow the terminal.
-    columns = (Column(header, no_wrap=header in {"model", "version"}) for header in _COLUMNS)
+    # However narrow the terminal, what is typed in again is on one line, and nothing but the source is cut off.
+    columns = (Column(header, no_wrap=header in {"model", "version"}, overflow="fold") for header in _COLUMNS)
     table = Table(*columns)
     for name in store.models():
         aliases = store.aliases(name)
@@ -130,6 +132,6 @@ def list_(*, bucket: Bucket) -> None:
                 manifest.created,
                 f"{manifest.architecture.parameters:,}",
                 manifest.layout or manifest.dtype,
-                escape(manifest.source),
+                Text(manifest.source, no_wrap=True, overflow="ellipsis"),  # may be a list of books; the card has all
             )
     Console().print(table if table.row_count else f"{escape(bucket)} holds no published model")

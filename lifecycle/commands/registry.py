@@ -77,8 +77,8 @@ def history(name: Name, *, alias: Alias = "live", bucket: Bucket) -> None:
     """List every move of an alias: when, by whom, from where to where, and why."""
     from lifecycle.aliases import history as run  # noqa: PLC0415
 
-    versions = (Column("from", no_wrap=True), Column("to", no_wrap=True))
-    table = Table("when", "by", "what", *versions, "why", "the gate")
+    headers = ("when", "by", "what", "from", "to", "why", "the gate")
+    table = Table(*(Column(header, no_wrap=header in {"from", "to"}, overflow="fold") for header in headers))
     for move in run(open_store(bucket), name, alias):
         said = f"FORCED: {move.verdict}" if move.forced else move.verdict
         cells = (move.at, move.by, move.action, move.before or "nothing", move.version, move.why, said)

@@ -52,8 +52,10 @@ def batch(
 
     answers = out or Path(f"{file.stem}.answers.jsonl")
     result = answer_file(file, model, answers, console)
-    console.print(f"{result['completed']} answered, {result['failed']} with an error.")
-    print(answers)  # noqa: T201 (the one word a script reads)
+    errors = f": {answers.with_suffix('.errors.jsonl')}" if result["errors"] else "."
+    console.print(f"{result['completed']} answered, {result['failed']} with an error{errors}", markup=False)
+    if result["output"]:
+        print(answers)  # noqa: T201 (the one word a script reads)
 
 
 @cli.command()

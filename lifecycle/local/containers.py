@@ -130,7 +130,17 @@ def container_engine() -> docker.DockerClient:
     try:
         return docker.from_env()
     except DockerException as error:
-        raise StoreUnavailableError(f"No container engine answers; is Docker running? ({error})") from error
+        raise StoreUnavailableError(f"No container engine answers; is Docker running? ({_reason(error)})") from error
+
+
+def _reason(error: BaseException) -> str:
+    """What the system said, which the client wraps several times."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.strerror:
+            return cause.strerror
+        cause = cause.__cause__ or cause.__context__
+    return str(error)
 
 
 def _gateway() -> str | None:

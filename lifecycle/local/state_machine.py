@@ -18,28 +18,16 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 import boto3
-import yaml
 from moto.awslambda_simple.models import LambdaSimpleBackend
 from moto.core.config import default_user_config
+
+from lifecycle.template import read_template
 
 TEMPLATE: Final = Path(__file__).parents[2] / "infra" / "bulk.yaml"
 WORKER: Final = "arn:aws:lambda:us-east-1:123456789012:function:worker:live"
 _ROLE: Final = "arn:aws:iam::123456789012:role/state-machine"
 
 Function: TypeAlias = Callable[[dict[str, Any]], Any]
-
-
-class _TemplateLoader(yaml.SafeLoader):
-    """Reads CloudFormation's short forms as what they hold."""
-
-
-def _short_form(loader: yaml.SafeLoader, _name: str, node: yaml.Node) -> Any:
-    if isinstance(node, yaml.ScalarNode):
-        return loader.construct_scalar(node)
-    return loader.construct_sequence(node) if isinstance(node, yaml.SequenceNode) else None
-
-
-_TemplateLoader.add_multi_constructor("!", _short_form)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +59,7 @@ class StateMachine:
 
 def template() -> dict[str, Any]:
     """infra/bulk.yaml, its short forms read as what they hold."""
-    read: dict[str, Any] = yaml.load(TEMPLATE.read_text(), _TemplateLoader)  # noqa: S506 - it is a safe one
-    return read
+    return read_template(TEMPLATE)
 
 
 def definition(bucket: str, concurrency: int, tolerated_failures: str = "0.0") -> str:

@@ -3,7 +3,7 @@
 import csv
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -39,7 +39,7 @@ def read_traffic(path: Path, seed: int = 0) -> Traffic:
             if path.suffix == ".jsonl":
                 return _trace([_entry(number, _object(number, line)) for number, line in enumerate(lines, 1)])
             if path.suffix == ".csv":
-                return _trace([_entry(number, _insights(row)) for number, row in enumerate(csv.DictReader(lines), 2)])
+                return _trace([_entry(number, row) for number, row in enumerate(_insights(csv.DictReader(lines)), 2)])
     except (UnicodeDecodeError, csv.Error) as error:
         raise InvalidRequestError(f"traffic: {path.name} cannot be read: {error}", param="traffic") from error
     raise InvalidRequestError(f"traffic: must be a .json, .jsonl or .csv file, got {path.name!r}", param="traffic")
@@ -64,6 +64,8 @@ def _entry(number: int, fields: Mapping[str, Any]) -> Request:
 def _object(number: int, line: str) -> Mapping[str, Any]:
     try:
         value = json.loads(line)
+    except json.JSONDecodeError as error:  # its own count of lines is that within this one
+        raise InvalidRequestError(f"line {number}: not JSON: {error.msg}", param="traffic") from error
     except (ValueError, RecursionError) as error:
         raise InvalidRequestError(f"line {number}: not JSON: {error}", param="traffic") from error
     if not isinstance(value, dict):
@@ -71,14 +73,21 @@ def _object(number: int, line: str) -> Mapping[str, Any]:
     return value
 
 
-def _insights(row: Mapping[str, str | None]) -> Mapping[str, Any]:
-    """A row of the export under the names of a trace, its numbers as numbers."""
+def _insights(rows: "csv.DictReader[str]") -> Iterator[Mapping[str, Any]]:
+    """The rows of the export under the names of a trace, their numbers as numbers."""
     named = {"time": "@timestamp", "prompt_tokens": "prompt_tokens", "output_tokens": "completion_tokens"}
-    given = {name: row[column] for name, column in named.items() if column in row}
-    return {
-        name: int(value) if name != "time" and value and value.isdecimal() and len(value) <= _MOST_DIGITS else value
-        for name, value in given.items()
-    }
+    if missing := set(named.values()) - set(rows.fieldnames or ()):
+        raise InvalidRequestError(
+            f"traffic: the .csv must have the columns {', '.join(named.values())};"
+            f" missing: {', '.join(sorted(missing))}",
+            param="traffic",
+        )
+    for row in rows:
+        given = {name: row[column] for name, column in named.items()}
+        yield {
+            name: int(value) if name != "time" and value and value.isdecimal() and len(value) <= _MOST_DIGITS else value
+            for name, value in given.items()
+        }
 
 
 def _seconds(number: int, time: float | str) -> float:
@@ -99,7 +108,8 @@ def _trace(requests: Iterable[Request]) -> Traffic:
     ordered = sorted(requests)
     if not ordered or (seconds := ordered[-1].at - ordered[0].at) <= 0:
         raise InvalidRequestError(
-            f"traffic: a trace must span some time; given: {len(ordered)} requests at one time", param="traffic"
+            f"traffic: a trace must hold requests of different times; given: {len(ordered)}, of one time",
+            param="traffic",
         )
     if seconds > _MOST_DAYS * HOURS * HOUR:
         raise InvalidRequestError(

@@ -61,7 +61,7 @@ class RunFolder:
             if theirs.get(name) != value:
                 raise InvalidRequestError(
                     f"out: {self.path} holds a run with other settings, so it cannot be resumed: "
-                    f"{name} was {theirs.get(name)!r} and is {value!r}",
+                    f"{name} was {theirs.get(name)!r} and is {value!r}; remove it, or choose another --out",
                     param="out",
                 )
         if self.remote and not is_there:

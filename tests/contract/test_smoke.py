@@ -31,7 +31,10 @@ class Deployment:
 def deployment() -> Iterator[Deployment]:
     """The one that is named, or one of our own."""
     if url := os.environ.get("SMOKE_URL"):
-        wait_until_ready(f"{url.rstrip('/')}/readyz")  # it may have to start
+        try:
+            wait_until_ready(f"{url.rstrip('/')}/readyz")  # it may have to start
+        except (TimeoutError, ValueError) as error:
+            pytest.exit(f"The deployment is not ready within a minute: {error}", returncode=1)
         yield Deployment(url.rstrip("/"), os.environ["SMOKE_KEY"])
         return
     with demo_server() as address:

@@ -1,9 +1,9 @@
 """The container's environment: the service's, with an address of its own and without an open door."""
 
 import pytest
-from pydantic import ValidationError
 
 from handler.container.settings import ContainerSettings
+from handler.errors import InvalidSettingsError
 from handler.settings import Settings
 
 MINIMUM = {"MODELS_BUCKET": "models", "MODEL_NAME": "gpt2", "KEYS_TABLE": "keys"}
@@ -24,16 +24,16 @@ def test_defaults() -> None:
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("PORT", "0", "port\n  Input should be greater than or equal to 1"),
-        ("METRICS_PORT", "65536", "metrics_port\n  Input should be less than or equal to 65535"),
-        ("DRAIN_SECONDS", "0", "drain_seconds\n  Input should be greater than or equal to 1"),
-        ("REQUEST_QUEUE_URL", "arn:aws:sqs:eu-west-1:1:q", "request_queue_url\n  String should match pattern"),
+        ("PORT", "0", "PORT: Input should be greater than or equal to 1"),
+        ("METRICS_PORT", "65536", "METRICS_PORT: Input should be less than or equal to 65535"),
+        ("DRAIN_SECONDS", "0", "DRAIN_SECONDS: Input should be greater than or equal to 1"),
+        ("REQUEST_QUEUE_URL", "arn:aws:sqs:eu-west-1:1:q", "REQUEST_QUEUE_URL has not the form it needs: The SQS"),
         ("REQUEST_QUEUE_URL", "https://sqs.example/1/q", "REQUEST_QUEUE_URL needs RESULTS_BUCKET"),
         ("AUTH_MODE", "none", "AUTH_MODE=none is for HOST=127.0.0.1 alone; given: HOST=0.0.0.0"),
     ],
 )
 def test_a_wrong_variable_is_named(name: str, value: str, message: str) -> None:
-    with pytest.raises(ValidationError, match=message):
+    with pytest.raises(InvalidSettingsError, match=message):
         ContainerSettings.from_environment({**MINIMUM, name: value})
 
 

@@ -28,7 +28,7 @@ def test_answers_and_errors_are_downloaded(tmp_path: Path) -> None:
     bad = line("bad", prompt="Once", max_tokens=-1)
     done = batch(tmp_path, "\n".join([*stories, bad]))
     assert (done.returncode, done.stdout) == (0, f"{tmp_path}/answers.jsonl\n"), done.stderr
-    assert done.stderr.splitlines()[-1] == "20 answered, 1 with an error."
+    assert done.stderr.splitlines()[-1] == f"20 answered, 1 with an error: {tmp_path}/answers.errors.jsonl"
     answers = [json.loads(each) for each in (tmp_path / "answers.jsonl").read_text().splitlines()]
     assert {each["custom_id"] for each in answers} == {f"story-{i}" for i in range(20)}
     assert all(each["response"]["body"]["model"] == "demo" for each in answers)

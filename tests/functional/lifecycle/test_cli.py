@@ -160,6 +160,13 @@ def test_names_to_type_again_are_whole_in_a_narrow_terminal(
     lifecycle(monkeypatch, "list")
     assert version in capsys.readouterr().out
 
+    lifecycle(monkeypatch, "promote", "tiny", version, "--force")
+    capsys.readouterr()
+    lifecycle(monkeypatch, "history", "tiny")
+    told = capsys.readouterr().out
+    assert version in told
+    assert "…" not in told
+
 
 def test_keys(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     boto3.client("dynamodb").create_table(

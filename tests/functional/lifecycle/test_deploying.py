@@ -221,6 +221,10 @@ def test_missing_credentials_are_named_before_anything_is_built(monkeypatch: pyt
         ("AuthMode", r"--set: 'AuthMode' is not NAME=VALUE"),
         ("=jwt", r"--set: '=jwt' is not NAME=VALUE"),
         ("ModelName=x", r"--set: ModelName is what the deployment itself sets"),
+        ("AuthMod=iam", r"--set: template.yaml has no parameter AuthMod; is AuthMode meant\?"),
+        ("Xyz=1", r"--set: template.yaml has no parameter Xyz$"),
+        ("AuthMode=open", r"--set: AuthMode must be one of api-key, jwt, iam; given: 'open'"),
+        ("SnapStart=yes", r"--set: SnapStart must be one of true, false; given: 'yes'"),
     ],
 )
 def test_malformed_setting_is_refused(setting: str, message: str) -> None:

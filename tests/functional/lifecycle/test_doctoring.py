@@ -133,9 +133,12 @@ def test_a_machine_that_lacks_everything(monkeypatch: pytest.MonkeyPatch, tmp_pa
         "no-such-compiler is not there, so `make run` serves on torch; install g++ or clang, or set CXX",
     )
     assert sam == Finding("missing", "sam", f"{tmp_path}/sam is not there; run `make .venv-sam/.ready`")
-    assert (containers.state, containers.name) == ("missing", "containers")
-    assert containers.text.startswith("No container engine answers; is Docker running?")
-    assert containers.text.endswith("; start it, or point DOCKER_HOST to podman's socket")
+    assert containers == Finding(
+        "missing",
+        "containers",
+        "No container engine answers; is Docker running? (Connection refused); start it, or point DOCKER_HOST to "
+        "podman's socket",
+    )
 
 
 def test_programs_are_named_with_their_versions(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

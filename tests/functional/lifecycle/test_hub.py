@@ -88,7 +88,10 @@ def test_without_safetensors_nothing_is_downloaded(tmp_path: Path, files: dict[s
     ("source", "message"),
     [
         ("nobody/nothing", "error: nobody/nothing: the hub has no such model, or it is private"),
-        ("not a name", "error: 'not a name' is neither a folder with a config.json nor a hub name"),
+        (
+            "a/b/c",
+            "error: 'a/b/c' is neither a folder with a config.json nor a name on the hub, as gpt2",
+        ),
     ],
 )
 def test_what_the_hub_does_not_have(tmp_path: Path, source: str, message: str) -> None:

@@ -67,6 +67,23 @@ def test_a_prompt_is_continued_and_its_slot_given_back(scheduler: Scheduler, eng
     wait_until_idle(scheduler, engine)
 
 
+def test_nothing_is_given_a_place_before_it_was_asked_for(engine: FakeEngine) -> None:
+    class Slow(Scheduler):
+        """What asks is slower than the thread that gives places."""
+
+        @property
+        def name(self) -> str:
+            time.sleep(0.01)
+            return super().name
+
+    scheduler = Slow(engine)
+    generation = scheduler.submit(greedy((1,), max_tokens=1))
+    list(generation)
+    assert generation.admitted is not None
+    assert generation.admitted >= generation.submitted
+    scheduler.close()
+
+
 def test_prompts_of_different_lengths_are_decoded_together_and_each_as_if_alone(
     scheduler: Scheduler, engine: FakeEngine
 ) -> None:

@@ -55,10 +55,14 @@ def test_what_logs_insights_exports(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("t.jsonl", "", "traffic: a trace must span some time; given: 0 requests at one time"),
-        ("t.jsonl", json.dumps(LINES[0]), "traffic: a trace must span some time; given: 1 requests at one time"),
+        ("t.jsonl", "", "traffic: a trace must hold requests of different times; given: 0, of"),
+        (
+            "t.jsonl",
+            json.dumps(LINES[0]),
+            "traffic: a trace must hold requests of different times; given: 1, of",
+        ),
         ("t.jsonl", "[1]", "line 1: must be a JSON object; given: a list of 1 items"),
-        ("t.jsonl", json.dumps(LINES[0]) + "\n{", "line 2: not JSON: "),
+        ("t.jsonl", json.dumps(LINES[0]) + "\n{", "line 2: not JSON: Expecting property name"),
         ("t.jsonl", '{"time": 1, "prompt_tokens": 3}', "line 1: `output_tokens` is required."),
         (
             "t.jsonl",
@@ -70,7 +74,12 @@ def test_what_logs_insights_exports(tmp_path: Path) -> None:
             '{"time": "noon", "prompt_tokens": 3, "output_tokens": 3}',
             "line 1: `time` must be seconds or a date and time as of ISO 8601; given: a string of 4 characters",
         ),
-        ("t.csv", "@timestamp,prompt_tokens\n2026-11-24 14:00:00.500,12\n", "line 2: `output_tokens` is required."),
+        (
+            "t.csv",
+            "@timestamp,prompt_tokens\n2026-11-24 14:00:00.500,12\n",
+            "traffic: the .csv must have the columns @timestamp, prompt_tokens, completion_tokens; missing: completion",
+        ),
+        ("t.csv", "", "traffic: the .csv must have the columns"),
         (
             "t.csv",
             "@timestamp,prompt_tokens,completion_tokens\n2026-11-24 14:00:00.500,many,1\n",

@@ -182,7 +182,8 @@ def test_another_runs_folder_is_refused(texts: Path, tmp_path: Path, tiny: Train
         train(texts, out, dataclasses.replace(tiny, dropout=0.3))
 
     assert raised.value.message == (
-        f"out: {out / 'run'} holds a run with other settings, so it cannot be resumed: dropout was 0.1 and is 0.3"
+        f"out: {out / 'run'} holds a run with other settings, so it cannot be resumed: dropout was 0.1 and is 0.3; "
+        "remove it, or choose another --out"
     )
 
 
