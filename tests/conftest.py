@@ -1,5 +1,6 @@
 """What every test may rely on: nothing of this machine's AWS setup or of another test's settings reaches it."""
 
+import gc
 import io
 import os
 from collections.abc import Iterator
@@ -15,6 +16,11 @@ from handler.telemetry import logger
 # By itself it fails an example that takes longer than 200 ms, which on a machine that others use means nothing.
 hypothesis.settings.register_profile("shared machine", deadline=None)
 hypothesis.settings.load_profile("shared machine")
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays for good, as in the service: whoever collects garbage need not look at it again."""
+    gc.freeze()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -26,8 +26,6 @@ from handler.inference.protocol import (
 from tests.serving import PATIENCE, wait_until
 from tests.transformers_peer import Model
 
-pytestmark = pytest.mark.usefixtures("old_objects_left_alone")
-
 VOCABULARY, CONTEXT = 300, 64
 GREEDY = SamplingParams(temperature=0)
 
