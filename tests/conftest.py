@@ -4,9 +4,11 @@ import gc
 import io
 import os
 from collections.abc import Iterator
+from functools import lru_cache
 
 import hypothesis
 import pytest
+from botocore.loaders import JSONFileLoader
 
 from handler.aws import forget_clients
 from handler.inference.library import PATH
@@ -27,6 +29,15 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Without a compiler there are no kernels, and the service runs on torch: what is left is tested all the same."""
     if item.get_closest_marker("native") and not PATH.exists() and "CI" not in os.environ:
         pytest.skip("the kernels are not built: make found no C++ compiler")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _what_services_can_do_is_read_once() -> Iterator[None]:
+    """By itself the SDK reads it, which is megabytes of JSON, for every session anew; tests have hundreds of them."""
+    once = lru_cache(maxsize=None)(JSONFileLoader().load_file)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(JSONFileLoader, "load_file", lambda _loader, path: once(path))
+        yield
 
 
 @pytest.fixture(autouse=True)
