@@ -31,10 +31,11 @@ def python_of(folder: Path, name: str, requirements: Path, variables: Mapping[st
         return python
     shutil.rmtree(environment, ignore_errors=True)
     with log.open("w") as output:
+        # Our own pip installs there as well; one of its own would take longer than what most peers need.
         # Nothing compiled is taken from pip's cache: it does not know what variables it was compiled with.
         for command in (
-            [sys.executable, "-m", "venv", str(environment)],
-            [str(python), "-m", "pip", "install", "--no-cache-dir", "--retries", "1",
+            [sys.executable, "-m", "venv", "--without-pip", str(environment)],
+            [sys.executable, "-m", "pip", "--python", str(python), "install", "--no-cache-dir", "--retries", "1",
              "--requirement", str(requirements)],
         ):  # fmt: skip
             try:

@@ -1,11 +1,14 @@
 """What every test may rely on: nothing of this machine's AWS setup or of another test's settings reaches it."""
 
+import gc
 import io
 import os
 from collections.abc import Iterator
+from functools import lru_cache
 
 import hypothesis
 import pytest
+from botocore.loaders import JSONFileLoader
 
 from handler.aws import forget_clients
 from handler.inference.library import PATH
@@ -17,10 +20,24 @@ hypothesis.settings.register_profile("shared machine", deadline=None)
 hypothesis.settings.load_profile("shared machine")
 
 
+def pytest_collection_finish() -> None:
+    """What was imported stays for good, as in the service: whoever collects garbage need not look at it again."""
+    gc.freeze()
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Without a compiler there are no kernels, and the service runs on torch: what is left is tested all the same."""
     if item.get_closest_marker("native") and not PATH.exists() and "CI" not in os.environ:
         pytest.skip("the kernels are not built: make found no C++ compiler")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _what_services_can_do_is_read_once() -> Iterator[None]:
+    """By itself the SDK reads it, which is megabytes of JSON, for every session anew; tests have hundreds of them."""
+    once = lru_cache(maxsize=None)(JSONFileLoader().load_file)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(JSONFileLoader, "load_file", lambda _loader, path: once(path))
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ from tokenizers import Tokenizer as Library
 from handler.inference.config import ModelConfig
 from handler.inference.native import NativeEngine
 from handler.inference.packed import LAYOUT_BITS, unpack
-from handler.inference.protocol import StepEngine
+from handler.inference.protocol import FloatArray, StepEngine
 from handler.inference.tokenizer import END_OF_TEXT, Tokenizer
 from handler.inference.weights import Tensor, read_tensors
 from lifecycle.packing import pack
@@ -63,6 +63,10 @@ def config_json(**changes: Any) -> dict[str, Any]:
         "layer_norm_epsilon": 1e-5,
     }
     return config | changes
+
+
+def random_logits(seed: int, size: int = 2000, spread: float = 3.0) -> FloatArray:
+    return np.random.default_rng(seed).standard_normal(size, np.float32) * np.float32(spread)
 
 
 def random_checkpoint(config: ModelConfig, seed: int = 0, scale: float = 0.1) -> bytes:

@@ -1,7 +1,6 @@
 """The event loop is never blocked: beside bodies of a megabyte, streams and completions, a heartbeat keeps its time."""
 
 import asyncio
-import gc
 import json
 import sys
 import time
@@ -33,7 +32,6 @@ def app() -> Iterator[FastAPI]:
     with running_app() as app:
         spare_the_event_loop()
         yield app
-    gc.unfreeze()
     sys.setswitchinterval(before)
 
 

@@ -6,10 +6,21 @@ from urllib.request import Request, urlopen
 
 import pytest
 from moto.server import ThreadedMotoServer
+from rich.console import Console
 
 from handler.registry.s3 import s3_client
+from lifecycle.local.cloud import Cloud, embedded_cloud
+from lifecycle.local.models import publish_source
 from lifecycle.store import WritableStore
 from tests.functional.batch_place import Place, running_place
+
+
+@pytest.fixture(scope="module")
+def cloud() -> Iterator[Cloud]:
+    """A stand-in for AWS in which the demo model is live."""
+    with embedded_cloud() as cloud:
+        publish_source("demo", cloud.store, Console(quiet=True))
+        yield cloud
 
 
 @pytest.fixture(scope="session")

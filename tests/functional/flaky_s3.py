@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from threading import Thread
 from typing import Any
 
+import pytest
+from botocore.retries.standard import ExponentialBackoff
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import make_server
 
@@ -53,10 +55,13 @@ def flaky_s3() -> Iterator[Flaky]:
 
     server = make_server("127.0.0.1", 0, app, threaded=True)
     flaky.endpoint = f"http://127.0.0.1:{server.server_port}"
-    thread = Thread(target=server.serve_forever)
+    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
-        yield flaky
+        with pytest.MonkeyPatch.context() as patch:
+            # As often as ever, but at once: boto3 waits for up to seconds before it tries again.
+            patch.setattr(ExponentialBackoff, "delay_amount", lambda *_: 0)
+            yield flaky
     finally:
         server.shutdown()
         thread.join()

@@ -70,8 +70,8 @@ def test_a_checkpoint_in_a_folder_is_imported_and_served(tmp_path: Path) -> None
         assert generate(address).startswith("Once upon a time")
 
 
-def test_where_the_hub_does_not_answer_the_demo_model_takes_its_place(tmp_path: Path) -> None:
-    with serving("gpt2", tmp_path, HF_ENDPOINT="http://127.0.0.1:9") as (address, lines):
+def test_where_the_hub_does_not_answer_the_demo_model_takes_its_place(folder: Path) -> None:
+    with serving("gpt2", folder, HF_ENDPOINT="http://127.0.0.1:9") as (address, lines):
         assert served_model(address) == "demo"
     assert any("serving the bundled demo model instead" in line for line in lines)
 

@@ -8,15 +8,12 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
 
-from lifecycle.local.cloud import Cloud, embedded_cloud
-from lifecycle.local.models import publish_source
+from lifecycle.local.cloud import Cloud
 
 EVENT = Path(__file__).parent.parent / "events" / "http-api-v2.json"
 
@@ -59,13 +56,6 @@ for copy in range(2):
         os._exit(0)
     os.wait()
 """
-
-
-@pytest.fixture(scope="module")
-def cloud() -> Iterator[Cloud]:
-    with embedded_cloud() as cloud:
-        publish_source("demo", cloud.store, Console(quiet=True))
-        yield cloud
 
 
 @pytest.fixture(scope="module")

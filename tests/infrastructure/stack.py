@@ -69,6 +69,20 @@ GPU: dict[str, dict[str, str]] = {
     }
 }  # fmt: skip
 
+# What makes a bucket private, and encrypted.
+PRIVATE: dict[str, Any] = {
+    "BucketEncryption": {
+        "ServerSideEncryptionConfiguration": [{"ServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}]
+    },
+    "PublicAccessBlockConfiguration": {
+        "BlockPublicAcls": True,
+        "BlockPublicPolicy": True,
+        "IgnorePublicAcls": True,
+        "RestrictPublicBuckets": True,
+    },
+    "OwnershipControls": {"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]},
+}
+
 NO_VALUE = {"Ref": "AWS::NoValue"}
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.infrastructure.stack import JWT, Stack, holds, stacks, stacks_of
+from tests.infrastructure.stack import JWT, PRIVATE, Stack, holds, stacks, stacks_of
 
 OPEN = {"GET /", "GET /docs", "GET /docs/{proxy+}", "GET /openapi.json", "GET /healthz", "GET /readyz"}
 
@@ -72,20 +72,26 @@ def test_tokens_are_checked_against_issuer_and_audience() -> None:
     }
 
 
-@pytest.mark.parametrize(
-    ("parameters", "broken"),
-    [
-        ({"AuthMode": "jwt", **JWT}, []),
-        ({"AuthMode": "jwt", **JWT, "JwtIssuer": ""}, ["AuthMode=jwt needs JwtIssuer, an https URL"]),
-        ({"AuthMode": "jwt", **JWT, "JwtAudience": ""}, ["AuthMode=jwt needs JwtAudience, at least one audience"]),
-        ({"AuthMode": "iam"}, []),
-        ({"MonthlyBudget": "50", "AlarmEmail": "ada@example.com"}, []),
-        ({"MonthlyBudget": "50"}, ["MonthlyBudget needs AlarmEmail, who is told"]),
-        ({}, []),
-    ],
-)
-def test_parameters_that_need_each_other_are_refused_alone(parameters: dict[str, str], broken: list[str]) -> None:
-    [stack] = stacks_of([parameters])
+# Parameters, and what is said of them.
+NEEDS: list[tuple[dict[str, str], list[str]]] = [
+    ({"AuthMode": "jwt", **JWT}, []),
+    ({"AuthMode": "jwt", **JWT, "JwtIssuer": ""}, ["AuthMode=jwt needs JwtIssuer, an https URL"]),
+    ({"AuthMode": "jwt", **JWT, "JwtAudience": ""}, ["AuthMode=jwt needs JwtAudience, at least one audience"]),
+    ({"AuthMode": "iam"}, []),
+    ({"MonthlyBudget": "50", "AlarmEmail": "ada@example.com"}, []),
+    ({"MonthlyBudget": "50"}, ["MonthlyBudget needs AlarmEmail, who is told"]),
+    ({}, []),
+]
+
+
+@pytest.fixture(scope="module")
+def needing() -> list[Stack]:
+    return stacks_of([parameters for parameters, _ in NEEDS])
+
+
+@pytest.mark.parametrize("number", range(len(NEEDS)), ids=[str(parameters) for parameters, _ in NEEDS])
+def test_parameters_that_need_each_other_are_refused_alone(needing: list[Stack], number: int) -> None:
+    stack, (_, broken) = needing[number], NEEDS[number]
     assert [
         assertion["AssertDescription"]
         for rule in stack.template["Rules"].values()
@@ -113,16 +119,7 @@ def test_models_bucket_is_private(stack: Stack) -> None:
     bucket = stack.template["Resources"]["ModelsBucket"]
     assert (bucket["DeletionPolicy"], bucket["UpdateReplacePolicy"]) == ("Retain", "Retain")
     assert bucket["Properties"] == {
-        "BucketEncryption": {
-            "ServerSideEncryptionConfiguration": [{"ServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}]
-        },
-        "PublicAccessBlockConfiguration": {
-            "BlockPublicAcls": True,
-            "BlockPublicPolicy": True,
-            "IgnorePublicAcls": True,
-            "RestrictPublicBuckets": True,
-        },
-        "OwnershipControls": {"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]},
+        **PRIVATE,
         "VersioningConfiguration": {"Status": "Enabled"},
         "LifecycleConfiguration": {
             "Rules": [

@@ -10,7 +10,7 @@ from handler.events.s3 import BUS_SOURCE, CREATED_TYPE, INBOX
 from handler.events.sqs import DELIVERIES
 from handler.kept.batches import CONTINUED, CREATED
 from handler.kept.jobs import REQUESTED
-from tests.infrastructure.stack import Stack
+from tests.infrastructure.stack import PRIVATE, Stack
 
 FOURTEEN_DAYS = 14 * 24 * 3600
 
@@ -160,16 +160,7 @@ def test_results_are_private_announced_and_forgotten(stack: Stack) -> None:
     bucket = stack.template["Resources"]["ResultsBucket"]
     assert (bucket["DeletionPolicy"], bucket["UpdateReplacePolicy"]) == ("Retain", "Retain")
     assert bucket["Properties"] == {
-        "BucketEncryption": {
-            "ServerSideEncryptionConfiguration": [{"ServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}]
-        },
-        "PublicAccessBlockConfiguration": {
-            "BlockPublicAcls": True,
-            "BlockPublicPolicy": True,
-            "IgnorePublicAcls": True,
-            "RestrictPublicBuckets": True,
-        },
-        "OwnershipControls": {"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]},
+        **PRIVATE,
         "NotificationConfiguration": {"EventBridgeConfiguration": {"EventBridgeEnabled": True}},
         "LifecycleConfiguration": {
             "Rules": [

@@ -11,11 +11,9 @@ from typing import Any
 
 import boto3
 import pytest
-from rich.console import Console
 
 from handler.errors import InvalidRequestError, ServiceError, UnknownEventError, UnknownModelError
-from lifecycle.local.cloud import Cloud, embedded_cloud
-from lifecycle.local.models import publish_source
+from lifecycle.local.cloud import Cloud
 from tests.exchanges import events_of
 from tests.functional.events.worker import Context, Place
 
@@ -24,13 +22,6 @@ EVENTS = Path(__file__).parent.parent.parent / "events"
 Handler = Callable[[Any, Any], Any]
 
 pytestmark = pytest.mark.usefixtures("mangum_loop")
-
-
-@pytest.fixture(scope="module")
-def cloud() -> Iterator[Cloud]:
-    with embedded_cloud() as cloud:
-        publish_source("demo", cloud.store, Console(quiet=True))
-        yield cloud
 
 
 @pytest.fixture(scope="module")

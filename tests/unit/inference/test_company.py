@@ -1,13 +1,12 @@
 """A sample depends on its prompt, seed and number alone, not on what is generated beside it."""
 
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 import pytest
 
-from handler.inference.generation import QueuedGeneration
-from handler.inference.protocol import GenerationRequest, SamplingParams, TokenGenerated
+from handler.inference.protocol import GenerationRequest, SamplingParams
 from handler.inference.scheduler import Scheduler
+from tests.generations import tokens_of
 from tests.models import ENGINES, config_json, step_engine
 
 WARM = SamplingParams(temperature=0.9, top_k=50, top_p=0.95, repetition_penalty=1.1, frequency_penalty=0.2, seed=2**63)
@@ -26,34 +25,25 @@ def request(prompts: Sequence[tuple[int, ...]], n: int = 1, params: SamplingPara
     return GenerationRequest(prompts=tuple(prompts), sampling=(params,) * len(prompts), n=n, max_tokens=12)
 
 
-def outputs(generation: QueuedGeneration) -> dict[int, list[int]]:
-    """The tokens of each choice."""
-    tokens: dict[int, list[int]] = defaultdict(list)
-    for event in generation:
-        if isinstance(event, TokenGenerated):
-            tokens[event.choice].append(event.token)
-    return dict(tokens)
-
-
 def test_prompts_of_a_list_are_answered_as_if_alone(scheduler: Scheduler) -> None:
-    alone = [outputs(scheduler.submit(request([prompt])))[0] for prompt in PROMPTS]
-    together = outputs(scheduler.submit(request(PROMPTS)))
+    alone = [tokens_of(scheduler.submit(request([prompt])))[0] for prompt in PROMPTS]
+    together = tokens_of(scheduler.submit(request(PROMPTS)))
     assert [together[index] for index in range(3)] == alone
 
 
 def test_more_samples_do_not_change_the_first(scheduler: Scheduler) -> None:
-    one = outputs(scheduler.submit(request(PROMPTS[1:2])))
-    five = outputs(scheduler.submit(request(PROMPTS[1:2], n=5)))
+    one = tokens_of(scheduler.submit(request(PROMPTS[1:2])))
+    five = tokens_of(scheduler.submit(request(PROMPTS[1:2], n=5)))
     assert five[0] == one[0]
     assert len({tuple(tokens) for tokens in five.values()}) == 5
 
 
 def test_requests_side_by_side_do_not_touch_each_other(scheduler: Scheduler) -> None:
-    alone = [outputs(scheduler.submit(request([prompt], n=2))) for prompt in PROMPTS]
+    alone = [tokens_of(scheduler.submit(request([prompt], n=2))) for prompt in PROMPTS]
     generations = [scheduler.submit(request([prompt], n=2)) for prompt in PROMPTS]
-    assert [outputs(generation) for generation in generations] == alone
+    assert [tokens_of(generation) for generation in generations] == alone
 
 
 def test_another_seed_is_another_sample(scheduler: Scheduler) -> None:
     other = SamplingParams(temperature=0.9, top_k=50, top_p=0.95, seed=1)
-    assert outputs(scheduler.submit(request(PROMPTS))) != outputs(scheduler.submit(request(PROMPTS, params=other)))
+    assert tokens_of(scheduler.submit(request(PROMPTS))) != tokens_of(scheduler.submit(request(PROMPTS, params=other)))

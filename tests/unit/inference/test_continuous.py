@@ -4,7 +4,6 @@ import gc
 import threading
 import time
 import weakref
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 
 import pytest
@@ -17,20 +16,16 @@ from handler.inference.continuous import ContinuousBackend
 from handler.inference.paging import ATTENTION, PAGE_TOKENS, blocks_of, new_manager
 from handler.inference.protocol import (
     ChoiceFinished,
-    Event,
-    Generation,
     GenerationRequest,
     Load,
     SamplingParams,
     TokenGenerated,
 )
+from tests.generations import greedy, tokens_of
 from tests.serving import PATIENCE, wait_until
 from tests.transformers_peer import Model
 
-pytestmark = pytest.mark.usefixtures("old_objects_left_alone")
-
 VOCABULARY, CONTEXT = 300, 64
-GREEDY = SamplingParams(temperature=0)
 
 # A token in 32 bits: two layers' keys and values of 4 heads of 8.
 TOKEN_BYTES = 2 * 2 * 4 * 8 * 4
@@ -61,21 +56,9 @@ def backend(model: Model) -> Iterator[ContinuousBackend]:
     backend.close()
 
 
-def greedy(*prompts: tuple[int, ...], **fields: object) -> GenerationRequest:
-    return GenerationRequest(prompts, (GREEDY,) * len(prompts), **fields)  # type: ignore[arg-type]
-
-
 def warm(*prompts: tuple[int, ...], n: int = 1, max_tokens: int = 20, **sampling: object) -> GenerationRequest:
     params = SamplingParams(**sampling)  # type: ignore[arg-type]
     return GenerationRequest(prompts, (params,) * len(prompts), n=n, max_tokens=max_tokens, reproducible=False)
-
-
-def tokens_of(events: Iterator[Event] | Generation) -> dict[int, list[int]]:
-    tokens = defaultdict(list)
-    for event in events:
-        if isinstance(event, TokenGenerated):
-            tokens[event.choice].append(event.token)
-    return dict(tokens)
 
 
 def generated(model: Model, prompt: Sequence[int], count: int) -> list[int]:
@@ -91,7 +74,7 @@ def test_greedy_output_is_that_of_generate_however_many_go_together(model: Model
     prompts = tuple(tuple(range(i, i + length)) for i, length in ((1, 1), (20, 7), (40, 30), (2, 17), (9, 3)))
     events = list(backend.submit(greedy(*prompts, max_tokens=20)))
 
-    assert tokens_of(iter(events)) == {i: generated(model, prompt, 20) for i, prompt in enumerate(prompts)}
+    assert tokens_of(events) == {i: generated(model, prompt, 20) for i, prompt in enumerate(prompts)}
     assert {event for event in events if isinstance(event, ChoiceFinished)} == {
         ChoiceFinished(i, "length") for i in range(len(prompts))
     }
@@ -151,7 +134,7 @@ def test_a_cancelled_choice_frees_its_pages_and_the_others_go_on(model: Model, b
         if len(events) == 4:
             generation.cancel(0)
 
-    outputs = tokens_of(iter(events))
+    outputs = tokens_of(events)
     assert len(outputs[0]) < CONTEXT - 1
     assert outputs[1] == generated(model, (2,), CONTEXT - 1)
     wait_until(lambda: backend.load() == Load(0, 0, places=4, cache_use=0))
@@ -175,7 +158,7 @@ def test_the_deadline_ends_a_choice_with_what_it_has(model: Model, backend: Cont
     request = greedy(*[(i,) for i in range(12)], max_tokens=CONTEXT - 1, deadline=time.time() + 0.05)
     events = list(backend.submit(request))
 
-    for index, tokens in tokens_of(iter(events)).items():
+    for index, tokens in tokens_of(events).items():
         assert tokens == generated(model, (index,), CONTEXT - 1)[: len(tokens)]
     reasons = {event.choice: event.reason for event in events if isinstance(event, ChoiceFinished)}
     assert reasons.keys() == set(range(12))

@@ -1,15 +1,12 @@
-"""The scheduler over an engine whose every token is known in advance."""
+"""The scheduler over an engine whose every token is known in advance: who is computed when, and what comes out."""
 
 import threading
-import time
-from collections import defaultdict
 from collections.abc import Iterator
 
 import pytest
 
 from handler.inference.protocol import (
     ChoiceFinished,
-    Event,
     GenerationRequest,
     Load,
     PromptScored,
@@ -17,9 +14,10 @@ from handler.inference.protocol import (
     TokenGenerated,
 )
 from handler.inference.scheduler import PREFILL_TOKENS, Scheduler
-from tests.fake_engine import CONTEXT, VOCABULARY, FakeEngine, continuation
+from tests.fake_engine import VOCABULARY, FakeEngine, continuation
+from tests.generations import GREEDY, greedy, reasons_of, tokens_of
+from tests.serving import wait_until
 
-GREEDY = SamplingParams(temperature=0)
 WARM = SamplingParams(temperature=1, seed=1)
 
 
@@ -35,36 +33,12 @@ def scheduler(engine: FakeEngine) -> Iterator[Scheduler]:
     scheduler.close()
 
 
-def greedy(*prompts: tuple[int, ...], **fields: object) -> GenerationRequest:
-    return GenerationRequest(prompts, (GREEDY,) * len(prompts), **fields)  # type: ignore[arg-type]
-
-
-def tokens_of(events: list[Event]) -> dict[int, list[int]]:
-    tokens = defaultdict(list)
-    for event in events:
-        if isinstance(event, TokenGenerated):
-            tokens[event.choice].append(event.token)
-    return dict(tokens)
-
-
-def reasons_of(events: list[Event]) -> dict[int, str]:
-    return {event.choice: event.reason for event in events if isinstance(event, ChoiceFinished)}
-
-
-def wait_until_idle(scheduler: Scheduler, engine: FakeEngine) -> None:
-    for _ in range(500):
-        if not engine.held:
-            return
-        time.sleep(0.002)
-    raise AssertionError(f"slots still held: {engine.held}")
-
-
 def test_a_prompt_is_continued_and_its_slot_given_back(scheduler: Scheduler, engine: FakeEngine) -> None:
     events = list(scheduler.submit(greedy((1, 2, 3), max_tokens=5)))
 
     expected = continuation((1, 2, 3), 5)
     assert events == [*(TokenGenerated(0, token, None) for token in expected), ChoiceFinished(0, "length")]
-    wait_until_idle(scheduler, engine)
+    wait_until(engine.idle.is_set)
 
 
 def test_nothing_is_given_a_place_before_it_was_asked_for(engine: FakeEngine) -> None:
@@ -173,67 +147,13 @@ def test_it_says_how_busy_it_is() -> None:
     busy = scheduler.load()
     permits.release(50)
     rest = list(generation)
-    wait_until_idle(scheduler, engine)
+    wait_until(engine.idle.is_set)
     scheduler.close()
 
     assert idle == Load(running=0, waiting=0, places=4, cache_use=0)
     assert (busy.running + busy.waiting, busy.places, busy.cache_use) == (6, 4, busy.running / 4)
     assert 3 <= busy.running <= 4
     assert len([first, *rest]) == 18
-
-
-def test_a_stop_token_ends_a_choice_and_is_not_part_of_it(scheduler: Scheduler) -> None:
-    expected = continuation((1, 2, 3), 10)
-    stop = expected[4]
-    events = list(scheduler.submit(greedy((1, 2, 3), max_tokens=10, stop_tokens=frozenset({stop}))))
-
-    assert tokens_of(events)[0] == expected[: expected.index(stop)]
-    assert reasons_of(events) == {0: "stop"}
-
-
-def test_a_cancelled_choice_frees_its_slot_and_the_others_go_on() -> None:
-    engine = FakeEngine(seconds_per_step=0.002)
-    scheduler = Scheduler(engine)
-    generation = scheduler.submit(greedy((1,), (2,), max_tokens=30))
-    events: list[Event] = []
-    for event in generation:
-        events.append(event)
-        if len(events) == 4:
-            generation.cancel(0)
-    scheduler.close()
-
-    assert len(tokens_of(events)[0]) <= 3
-    assert tokens_of(events)[1] == continuation((2,), 30)
-    assert reasons_of(events) == {1: "length"}
-    assert engine.steps.count(2) <= 5
-
-
-def test_cancelling_a_request_ends_its_iteration_and_frees_everything(scheduler: Scheduler, engine: FakeEngine) -> None:
-    generation = scheduler.submit(greedy((1,), (2,), max_tokens=60))
-    for _ in generation:
-        generation.cancel()
-    wait_until_idle(scheduler, engine)
-
-    assert sorted(engine.free) == list(range(8))
-
-
-def test_the_deadline_ends_a_choice_with_what_it_has() -> None:
-    engine = FakeEngine(seconds_per_step=0.02)
-    scheduler = Scheduler(engine)
-    events = list(scheduler.submit(greedy((1,), max_tokens=60, deadline=time.time() + 0.2)))
-    scheduler.close()
-
-    tokens = tokens_of(events)[0]
-    assert 1 <= len(tokens) < 20
-    assert tokens == continuation((1,), len(tokens))
-    assert reasons_of(events) == {0: "deadline"}
-
-
-def test_after_the_deadline_nothing_is_computed(scheduler: Scheduler, engine: FakeEngine) -> None:
-    events = list(scheduler.submit(greedy((1,), max_tokens=5, deadline=time.time() - 1)))
-
-    assert events == [ChoiceFinished(0, "deadline")]
-    assert engine.prefilled == 0
 
 
 def test_a_prompt_is_scored_token_by_token(scheduler: Scheduler) -> None:
@@ -274,55 +194,3 @@ def test_a_long_prompt_is_read_in_pieces_with_the_same_result() -> None:
     scored = events[0]
     assert isinstance(scored, PromptScored)
     assert [entry.token for entry in scored.logprobs if entry] == list(prompt[1:])
-
-
-def test_an_error_of_the_engine_reaches_its_requests_and_the_scheduler_lives_on(
-    scheduler: Scheduler, engine: FakeEngine
-) -> None:
-    engine.fail_with = ArithmeticError("a kernel failed")
-    with pytest.raises(ArithmeticError, match="a kernel failed"):
-        list(scheduler.submit(greedy((1,), max_tokens=5)))
-    engine.fail_with = None
-
-    assert tokens_of(list(scheduler.submit(greedy((1,), max_tokens=5)))) == {0: continuation((1,), 5)}
-    wait_until_idle(scheduler, engine)
-
-
-def test_closing_ends_what_is_under_way_with_an_error() -> None:
-    engine = FakeEngine(seconds_per_step=0.01)
-    scheduler = Scheduler(engine)
-    generation = scheduler.submit(greedy((1,), max_tokens=CONTEXT - 1))
-    next(iter(generation))
-    scheduler.close()
-
-    with pytest.raises(RuntimeError, match="closed"):
-        list(generation)
-    with pytest.raises(RuntimeError, match="closed"):
-        scheduler.submit(greedy((1,)))
-
-
-def test_a_rest_finishes_what_is_under_way_and_ends_with_the_next_request(scheduler: Scheduler) -> None:
-    def threads() -> int:
-        return sum(thread.name == "scheduler" for thread in threading.enumerate())
-
-    before = threads()
-    first = scheduler.submit(greedy((1, 2), max_tokens=5))
-    scheduler.rest()
-    scheduler.rest()
-    assert threads() == before
-    assert tokens_of(list(first)) == {0: continuation((1, 2), 5)}
-    assert tokens_of(list(scheduler.submit(greedy((3,), max_tokens=2)))) == {0: continuation((3,), 2)}
-
-
-def test_what_is_retired_finishes_its_work_and_holds_no_thread_however_often_it_is_asked(scheduler: Scheduler) -> None:
-    def threads() -> int:
-        return sum(thread.name == "scheduler" for thread in threading.enumerate())
-
-    before = threads()
-    first = scheduler.submit(greedy((1, 2), max_tokens=5))
-    scheduler.retire()
-    assert threads() == before
-    assert tokens_of(list(first)) == {0: continuation((1, 2), 5)}
-    assert tokens_of(list(scheduler.submit(greedy((3,), max_tokens=2)))) == {0: continuation((3,), 2)}
-    scheduler.retire()
-    assert threads() == before

@@ -23,8 +23,6 @@ from handler.inference.twin import continuous_backend, twin_of
 from tests.causal_models import CONFIGS, random_model, tensors_of
 from tests.transformers_peer import Model
 
-pytestmark = pytest.mark.usefixtures("old_objects_left_alone")
-
 PROMPTS = ((5,), (17, 0, 255, 3, 3, 90, 41), (100, 101), tuple(range(20, 52)))
 GREEDY = GenerationRequest(PROMPTS, (SamplingParams(temperature=0),) * 4, max_tokens=20)
 WARM = replace(GREEDY, sampling=(SamplingParams(),) * 4, reproducible=False)
