@@ -1,6 +1,7 @@
 """The scheduler over an engine whose every token is known in advance: who is computed when, and what comes out."""
 
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
