@@ -55,7 +55,7 @@ run: setup ## serve MODEL=gpt2|demo|FOLDER on http://127.0.0.1:PORT
 run-stream: setup ## serve MODEL as its Lambda function does, streaming through our own runtime, on http://127.0.0.1:PORT
 	@$(BIN)/python -m lifecycle.local stream --model "$(MODEL)" --port $(PORT)
 
-run-container: setup ## serve MODEL as its container does on http://127.0.0.1:PORT, with metrics at the next port
+run-container: setup ## serve MODEL as its container does on http://127.0.0.1:PORT, with metrics at the next free port
 	@$(BIN)/python -m lifecycle.local container --model "$(MODEL)" --port $(PORT)
 
 test: setup .venv-sam/.ready ## run all tests that need no container engine

@@ -122,9 +122,11 @@ def wait_until_ready(address: str) -> None:
 
 
 @contextmanager
-def serving(model: str, folder: Path, command: str = "serve", **environment: str) -> Iterator[tuple[str, list[str]]]:
-    """Run the server in a folder; yields its address and what it says until it serves."""
-    port = free_port()
+def serving(
+    model: str, folder: Path, command: str = "serve", port: int | None = None, **environment: str
+) -> Iterator[tuple[str, list[str]]]:
+    """Run the server in a folder, at a free port by default; yields its address and what it says until it serves."""
+    port = port or free_port()
     arguments = [sys.executable, "-m", "lifecycle.local", command, "--model", model, "--port", str(port)]
     process = subprocess.Popen(
         arguments, cwd=folder, env={**os.environ, **environment}, stderr=subprocess.PIPE, text=True

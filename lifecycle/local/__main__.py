@@ -37,7 +37,7 @@ def stream(model: Model = "gpt2", port: Annotated[int, Option(min=1, max=65535)]
 
 @cli.command()
 def container(model: Model = "gpt2", port: Annotated[int, Option(min=1, max=65534)] = 8000) -> None:
-    """Serve a model as the process of the container does, its metrics at the next port, until interrupted."""
+    """Serve a model as the process of the container does, its metrics at the next free port, until interrupted."""
     sys.exit(run_server(model, port, console, "container"))
 
 

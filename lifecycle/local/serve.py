@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from http.client import HTTPException
 from types import FrameType
 from typing import Final, Literal, TypeAlias
@@ -53,12 +54,13 @@ def serve(source: str, port: int, console: Console, way: Way = "uvicorn") -> int
         with embedded_cloud() as cloud:
             model = publish_source(source, cloud.store, console)
             environment = {**os.environ, **cloud.environment(model), "AUTH_MODE": "none"}
+            metrics_port = _next_port(port)
             if way == "container":
-                environment |= _container_environment(port)
+                environment |= _container_environment(port, metrics_port)
             server = subprocess.Popen(_COMMANDS[way](port), env=environment)
             try:
                 if wait_until_ready(server, port):
-                    _greet(model, port, console, way)
+                    _greet(model, port, metrics_port, console, way)
                 return server.wait()
             finally:
                 server.terminate()
@@ -72,15 +74,29 @@ def _interrupt(_signal: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _check_port(port: int) -> None:
+def _try_port(port: int) -> None:
+    """Raise an OSError if nobody could listen there now."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError as error:
-            raise InvalidRequestError(
-                f"Port {port} cannot be used ({error.strerror}); choose another with PORT=."
-            ) from error
+        probe.bind((HOST, port))
+
+
+def _check_port(port: int) -> None:
+    try:
+        _try_port(port)
+    except OSError as error:
+        raise InvalidRequestError(
+            f"Port {port} cannot be used ({error.strerror}); choose another with PORT=."
+        ) from error
+
+
+def _next_port(port: int) -> int:
+    """The next port that is free."""
+    for candidate in range(port + 1, 2**16):
+        with suppress(OSError):
+            _try_port(candidate)
+            return candidate
+    raise InvalidRequestError(f"Port {port} leaves no free one above it for metrics; choose another with PORT=.")
 
 
 def uvicorn_command(port: int) -> list[str]:
@@ -102,12 +118,12 @@ def container_command(_port: int) -> list[str]:
 _COMMANDS: Final = {"uvicorn": uvicorn_command, "function": function_url_command, "container": container_command}
 
 
-def _container_environment(port: int) -> dict[str, str]:
-    """Where the container listens, and its metrics at the next port."""
+def _container_environment(port: int, metrics_port: int) -> dict[str, str]:
+    """Where the container listens, and where Prometheus is to ask."""
     return {
         "HOST": HOST,
         "PORT": str(port),
-        "METRICS_PORT": str(port + 1),
+        "METRICS_PORT": str(metrics_port),
         "DRAIN_SECONDS": str(DRAIN_SECONDS),
     }
 
@@ -124,12 +140,12 @@ def wait_until_ready(server: subprocess.Popen[bytes], port: int) -> bool:
     return False
 
 
-def _greet(model: str, port: int, console: Console, way: Way) -> None:
+def _greet(model: str, port: int, metrics_port: int, console: Console, way: Way) -> None:
     address = f"http://{HOST}:{port}"
     how = {"uvicorn": "", "function": ", as its Lambda function streams", "container": ", as its container does"}[way]
     console.print(f"Serving {model} on {address}{how}, its documentation on {address}/docs. Ctrl-C ends it. Try:")
     if way == "container":
-        console.print(f"  curl -s http://{HOST}:{port + 1}/metrics", markup=False)
+        console.print(f"  curl -s http://{HOST}:{metrics_port}/metrics", markup=False)
         return
     if way == "function":
         body = """'{"prompt": "Once upon a time", "max_tokens": 60, "stream": true}'"""

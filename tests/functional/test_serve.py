@@ -63,6 +63,14 @@ def test_it_is_served_as_its_container_does(folder: Path) -> None:
     assert any(f"Serving demo on {address}, as its container does" in line for line in lines)
 
 
+def test_a_containers_metrics_are_where_nobody_else_is(folder: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with serving("demo", folder, "container", port=port - 1) as (_, lines):
+            assert int(lines[-1].removesuffix("/metrics").rpartition(":")[2]) > port
+            assert "gpt2_places" in metrics(lines)
+
+
 def test_a_checkpoint_in_a_folder_is_imported_and_served(tmp_path: Path) -> None:
     old_style(tmp_path / "My-Model")
     with serving(str(tmp_path / "My-Model"), tmp_path) as (address, _):
