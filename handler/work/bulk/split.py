@@ -4,8 +4,7 @@ At every multiple of the ranges' size a few kilobytes are read, to where the lin
 lines takes ten thousand such reads, several at a time: seconds.
 """
 
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
@@ -49,8 +48,10 @@ def split(storage: "Storage", source: str) -> tuple[Run, int]:
 def cut(run: Run, size: int, step: int) -> list[Range]:
     """Ranges of about `step` bytes each that cover the input, in order."""
     with ThreadPoolExecutor(READERS, "look") as pool:
-        ends = pool.map(partial(_line_end, run, size), range(step, size, step))
-        bounds = sorted({0, *ends, size})
+        ends = [pool.submit(_line_end, run, size, offset) for offset in range(step, size, step)]
+        found, _ = wait(ends, return_when=FIRST_EXCEPTION)
+        pool.shutdown(cancel_futures=True)  # beside a line that is too long, the others need not be looked for
+    bounds = sorted({0, *(end.result() for end in found), size})
     return [Range(first=first, end=end) for first, end in pairwise(bounds)]
 
 
