@@ -13,9 +13,10 @@ from typing import TypeVar
 
 from handler.api.completion_schemas import CompletionBody
 from handler.api.completions import complete
+from handler.api.strict_json import read_json
 from handler.api.validation import parse_body
 from handler.deadline import LambdaContext, deadline_of
-from handler.errors import DeadlineExceededError, EngineError, InvalidRequestError, ServiceError
+from handler.errors import DeadlineExceededError, EngineError, ServiceError
 from handler.events.sending import Sender
 from handler.kept.results import RequestKey, Response, Results, request_key
 from handler.loading import ModelLoading
@@ -127,17 +128,7 @@ def parse_message(text: str) -> CompletionBody:
     """
     if not text.lstrip().startswith("{"):
         return parse_body(CompletionBody, {"prompt": text})
-    try:
-        fields = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise InvalidRequestError(
-            f"A message that begins with {{ must be valid JSON: {error.msg}, at character {error.pos}."
-        ) from error
-    except ValueError as error:  # thousands of digits, which Python makes no integer of
-        raise InvalidRequestError("The message holds a number of too many digits.") from error
-    except RecursionError as error:
-        raise InvalidRequestError("The message is nested too deeply.") from error
-    return parse_body(CompletionBody, fields)
+    return parse_body(CompletionBody, read_json(text.encode("utf-8", "surrogatepass"), "message"))
 
 
 def attempt(do: Callable[[], _Result]) -> _Result | ServiceError:

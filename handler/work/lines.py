@@ -1,11 +1,12 @@
 """The lines of a batch's input file: JSON objects, each a request with an id of its own."""
 
-import json
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from handler.api.strict_json import read_json
 from handler.api.validation import printable
+from handler.errors import ServiceError
 from handler.kept.batches import ENDPOINTS, BatchError
 
 LARGEST_LINE = 1_000_000
@@ -91,10 +92,10 @@ def read_lines(data: bytes, endpoints: Collection[str]) -> Iterator[Line | BadLi
             yield BadLine(start, None, BatchError(code="line_too_long", message=said, line=number))
             continue
         try:
-            request = json.loads(text)
-        except (ValueError, RecursionError):
-            said = "The line is not valid JSON."
-            yield BadLine(start, None, BatchError(code="invalid_json_line", message=said, line=number))
+            request = read_json(text, "line")
+        except ServiceError as error:
+            torn = BatchError(code="invalid_json_line", message=error.message, param=error.param, line=number)
+            yield BadLine(start, None, torn)
             continue
         fault = next(_faults(request, endpoints, seen), None)
         if fault is not None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 
-from handler.api.json_body import MOST_VALUES
+from handler.api.strict_json import MOST_VALUES
 from handler.app import spare_the_event_loop
 from handler.inference.tokenizer import MOST_BYTES
 from tests.exchanges import Exchange

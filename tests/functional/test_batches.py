@@ -75,7 +75,12 @@ def test_a_batch_from_upload_to_output(place: Place) -> None:
         ("", {"code": "empty_file", "message": "The file holds no request.", "param": None, "line": None}),
         (
             f"{requests(2)}\n{request('torn')[:-5]}",
-            {"code": "invalid_json_line", "message": "The line is not valid JSON.", "param": None, "line": 3},
+            {
+                "code": "invalid_json_line",
+                "message": "The line is not valid JSON: Expecting ':' delimiter, at character 127.",
+                "param": None,
+                "line": 3,
+            },
         ),
     ],
     ids=["empty", "torn last line"],

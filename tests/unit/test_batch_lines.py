@@ -45,8 +45,14 @@ def test_line_ends_inside_a_text_are_none() -> None:
 @pytest.mark.parametrize(
     ("bad", "code", "param", "message"),
     [
-        ('{"custom_id": "x", "meth', "invalid_json_line", None, "The line is not valid JSON."),
-        ("[" * 100_000, "invalid_json_line", None, "The line is not valid JSON."),
+        (
+            '{"custom_id": "x", "meth',
+            "invalid_json_line",
+            None,
+            "The line is not valid JSON: Unterminated string starting at, at character 19.",
+        ),
+        ('{"url": 1, "url": 2}', "invalid_json_line", "url", "`url` is given more than once."),
+        ("[" * 100_000, "invalid_json_line", None, "The line is nested too deeply."),
         ("[]", "invalid_request", None, "The line must hold a JSON object."),
         (line("x", colour=1), "invalid_request", "colour", "Unknown field: `colour`."),
         (line("x", **{"\ud800": 1}), "invalid_request", r"\ud800", r"Unknown field: `\ud800`."),
@@ -64,9 +70,8 @@ def test_a_line_that_is_no_request_is_named(bad: str, code: str, param: str | No
 
 
 def test_bytes_that_are_no_text_are_named() -> None:
-    assert parse_lines(b"\xff\xfe\n", URL)[1] == [
-        BatchError(code="invalid_json_line", message="The line is not valid JSON.", line=1)
-    ]
+    said = "The line must be UTF-8; given: the byte 0xff at position 0."
+    assert parse_lines(b"\xff\xfe\n", URL)[1] == [BatchError(code="invalid_json_line", message=said, line=1)]
 
 
 def test_a_line_of_a_hundred_megabytes_is_refused() -> None:

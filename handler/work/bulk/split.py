@@ -4,8 +4,9 @@ At every multiple of the ranges' size a few kilobytes are read, to where the lin
 lines takes ten thousand such reads, several at a time: seconds.
 """
 
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
+from threading import Event
 from typing import TYPE_CHECKING, Final
 
 from handler.errors import InvalidRequestError, NoSuchObjectError
@@ -47,11 +48,19 @@ def split(storage: "Storage", source: str) -> tuple[Run, int]:
 
 def cut(run: Run, size: int, step: int) -> list[Range]:
     """Ranges of about `step` bytes each that cover the input, in order."""
+    failed = Event()
+
+    def line_end(offset: int) -> int:
+        if failed.is_set():  # a line is too long, and the others need not be looked for
+            return size
+        try:
+            return _line_end(run, size, offset)
+        except Exception:
+            failed.set()
+            raise
+
     with ThreadPoolExecutor(READERS, "look") as pool:
-        ends = [pool.submit(_line_end, run, size, offset) for offset in range(step, size, step)]
-        found, _ = wait(ends, return_when=FIRST_EXCEPTION)
-        pool.shutdown(cancel_futures=True)  # beside a line that is too long, the others need not be looked for
-    bounds = sorted({0, *(end.result() for end in found), size})
+        bounds = sorted({0, *pool.map(line_end, range(step, size, step)), size})
     return [Range(first=first, end=end) for first, end in pairwise(bounds)]
 
 

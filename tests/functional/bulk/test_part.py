@@ -59,7 +59,8 @@ def test_answers_and_errors_lie_in_objects_of_the_ranges_own(place: Place) -> No
         },
         {
             "code": "invalid_json_line",
-            "message": f"The line at byte {torn_at} of the file: The line is not valid JSON.",
+            "message": f"The line at byte {torn_at} of the file: "
+            "The line is not valid JSON: Unterminated string starting at, at character 14.",
         },
     ]
     # Another delivery finds it done.

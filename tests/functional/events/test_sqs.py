@@ -125,7 +125,7 @@ INVALID = {
     ),
     "torn": (
         '{"prompt": "a"',
-        "invalid_value: A message that begins with { must be valid JSON: Expecting ',' delimiter, at character 14.",
+        "invalid_value: The message is not valid JSON: Expecting ',' delimiter, at character 14.",
     ),
     "deep": ('{"prompt": ' + "[" * 100_000, "invalid_value: The message is nested too deeply."),
     "control-characters": ('{"a\\u0001b": 1}', "invalid_value: Unknown field: `a?b`."),

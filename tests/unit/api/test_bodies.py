@@ -9,7 +9,8 @@ import pytest
 from fastapi import FastAPI
 from fastapi.routing import APIRoute, iter_route_contexts
 
-from handler.api.json_body import MOST_VALUES, JsonRoute
+from handler.api.json_body import JsonRoute
+from handler.api.strict_json import MOST_VALUES
 from tests.services import make_settings, running_app
 from tests.ways_in import WAYS_IN, WayIn
 
@@ -52,8 +53,8 @@ WRONG = [
     (b'{"stop": "\\udfff", "prompt": "a"}', JSON, 400, "`stop`: input should be a string or a list of at most 4 st"),
     (b'{"\\ud800": 1}', JSON, 400, "The name of a field is not valid Unicode."),
     (b'{"prompt": "a\x00"}', JSON, 400, "The body is not valid JSON: Invalid control character at, at character 13."),
-    (b'{"temperature": NaN}', JSON, 400, "The body is not valid JSON: NaN is no number there."),
-    (b'{"temperature": -Infinity}', JSON, 400, "The body is not valid JSON: -Infinity is no number there."),
+    (b'{"temperature": NaN}', JSON, 400, "NaN is no number in JSON."),
+    (b'{"temperature": -Infinity}', JSON, 400, "-Infinity is no number in JSON."),
     (b'{"temperature": 1e400}', JSON, 400, "`temperature`: input should be a finite number; given: Infinity."),
     (
         b'{"seed": 1' + b"0" * 300 + b"}",
@@ -61,8 +62,8 @@ WRONG = [
         400,
         "`seed`: input should be less than 9223372036854775808; given: 1000",
     ),
-    (b'{"seed": 1' + b"0" * 5000 + b"}", JSON, 400, "The body holds a number of more than 400 digits; given: 5001."),
-    (b'{"top_p": 0.' + b"1" * 900_000 + b"}", JSON, 400, "The body holds a number of more than 400 digits; given: 900"),
+    (b'{"seed": 1' + b"0" * 5000 + b"}", JSON, 400, "A number may have at most 400 digits; given: 5001."),
+    (b'{"top_p": 0.' + b"1" * 900_000 + b"}", JSON, 400, "A number may have at most 400 digits; given: 900"),
     (b'{"n": 1, "prompt": "a", "n": 2}', JSON, 400, "`n` is given more than once."),
     (b'{"logit_bias": {"5": 1, "5": 2}}', JSON, 400, "`5` is given more than once."),
     (b"[" * 100_000, JSON, 400, "The body is nested too deeply."),
@@ -77,7 +78,7 @@ WRONG = [
         b"{" + b",".join(b'"%d": 1' % i for i in range(5000)) + b"}",
         JSON,
         413,
-        "An object of the body may have at most 2048 fields; given: 5000.",
+        "An object may have at most 2048 fields; given: 5000.",
     ),
     (b" " * (LIMIT + 1), JSON, 413, f"The body may have at most {LIMIT} bytes; given: at least {LIMIT + 1}."),
 ]
