@@ -161,7 +161,7 @@ class TextStream:
         self._completed = completed
         self._timing = current_timing()
         self._reserved = reserved
-        self._started = time.monotonic()
+        self._started = generation.submitted  # which the first token may overtake on the way here
         self._first_token_at: float | None = None
         self.engine = generation.engine
         self._last_token_at = 0.0

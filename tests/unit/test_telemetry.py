@@ -7,6 +7,7 @@ from typing import Any, get_args
 import pytest
 
 from handler.completion import TextRequest
+from handler.inference.protocol import SamplingParams
 from handler.stages import ColdStart, Stage
 from handler.telemetry import COMPLETION_METRICS, log_cold_start, log_forwarded, log_in_flight
 from tests.services import VERSION, make_settings, running_service
@@ -41,7 +42,7 @@ def on_lambda(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def complete() -> None:
     with running_service(settings=make_settings(auth_mode="iam")) as service:
-        service.complete(TextRequest(prompts=[[65, 66]], n=2, max_tokens=3))
+        service.complete(TextRequest(prompts=[[65, 66]], n=2, max_tokens=3, sampling=SamplingParams(temperature=0)))
 
 
 @pytest.mark.usefixtures("on_lambda")
