@@ -4,11 +4,13 @@ import json
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from urllib.request import Request, urlopen
 
 import pytest
 
+from lifecycle.local.invoke import free_port
 from tests.checkpoints import old_style
 from tests.serving import serving, wait_until
 
@@ -25,6 +27,13 @@ def served_model(address: str) -> str:
     with urlopen(f"{address}/readyz") as answer:
         model: str = json.loads(answer.read())["model"]
     return model
+
+
+def next_taken(port: int) -> tuple[int, socket.socket] | None:
+    """A free port and what listens at the next one; None if somebody does already."""
+    with suppress(OSError):
+        return port, socket.create_server(("127.0.0.1", port + 1))
+    return None
 
 
 def metrics(lines: list[str]) -> str:
@@ -64,11 +73,10 @@ def test_it_is_served_as_its_container_does(folder: Path) -> None:
 
 
 def test_a_containers_metrics_are_where_nobody_else_is(folder: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        with serving("demo", folder, "container", port=port - 1) as (_, lines):
-            assert int(lines[-1].removesuffix("/metrics").rpartition(":")[2]) > port
-            assert "gpt2_places" in metrics(lines)
+    port, taken = next(filter(None, map(next_taken, iter(free_port, None))))
+    with taken, serving("demo", folder, "container", port=port) as (_, lines):
+        assert int(lines[-1].removesuffix("/metrics").rpartition(":")[2]) > port + 1
+        assert "gpt2_places" in metrics(lines)
 
 
 def test_a_checkpoint_in_a_folder_is_imported_and_served(tmp_path: Path) -> None:
