@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from handler.registry.cache import LocalCache
 from handler.registry.loader import LoadedModel, ModelSource
 from handler.registry.manifest import Manifest
-from handler.stages import ColdStart
+from handler.stages import ColdStart, before_snapshot
 
 if TYPE_CHECKING:
     from handler.registry.store import AliasState
@@ -114,11 +114,7 @@ def _let_others_go_first() -> None:
 def _cache(environment: Mapping[str, str]) -> LocalCache | None:
     """Where copies are kept: nowhere without room for them, nor in a snapshot, which has the model in its memory."""
     megabytes = environment.get("CACHE_MB", "0")
-    if (
-        not megabytes.isdecimal()
-        or megabytes == "0"
-        or environment.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start"
-    ):
+    if not megabytes.isdecimal() or megabytes == "0" or before_snapshot(environment):
         return None
     folder = CACHE_FOLDER
     if key := environment.get("MODEL_PUBLIC_KEY"):

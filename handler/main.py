@@ -15,7 +15,7 @@ gc.disable()  # Nearly all that is imported stays, and to look through it again 
 import os  # noqa: E402
 
 from handler.fetching import Fetching  # noqa: E402
-from handler.stages import cold_start  # noqa: E402
+from handler.stages import before_snapshot, cold_start  # noqa: E402
 
 cold_start.reached("interpreter")
 fetching = Fetching(os.environ, cold_start)
@@ -47,7 +47,7 @@ ADAPTERS = event_adapters(app, loading, settings())
 
 checks_keys = settings().auth_mode == "api-key"
 SnapshotHooks(loading, checks_keys=checks_keys).register()
-if checks_keys and not loaded.done() and os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") != "snap-start":
+if checks_keys and not loaded.done() and not before_snapshot():
     # It takes a fifth of a second, and as long as the model's bytes are arriving the interpreter has little else to do.
     dynamodb_soon()
 

@@ -51,6 +51,11 @@ def boot_time() -> float:
     return time.clock_gettime(_CLOCK)
 
 
+def before_snapshot(environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether SnapStart takes a snapshot of this process once it is initialised, or has taken it."""
+    return environment.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start"
+
+
 def process_start(stat: Path = Path("/proc/self/stat")) -> float:
     """When a process was started, on the clock of `boot_time()`, to a hundredth of a second; now, if nobody says.
 

@@ -22,13 +22,13 @@ from handler.events.messages import Message, MessageWorker, attempt
 from handler.events.s3 import S3Adapter, is_creation
 from handler.events.sending import Sender
 from handler.telemetry import logger
+from handler.work.background import ATTEMPTS
 
 SOURCE = "aws:sqs"
 
 REASON = "error"
 
-# How often a message is worked on; and the queues' maxReceiveCount, after which SQS moves it by itself.
-ATTEMPTS = 5
+# The queues' maxReceiveCount, after which SQS moves a message by itself.
 DELIVERIES = ATTEMPTS + 1
 
 _ABANDONED = f"It was begun {ATTEMPTS} times, and each time the process ended that worked on it."

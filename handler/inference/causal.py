@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 from handler.errors import EngineError, ServiceError, UnsupportedModelError
 from handler.inference.causal_model import find_device, load_model, read_config
 from handler.inference.protocol import FloatArray
+from handler.inference.sampling import NOT_FINITE
 from handler.inference.slots import SlottedEngine, Span
 from handler.inference.slotted_attention import ATTENTION, LayerCache, Place, Step, Survey
 from handler.inference.threads import available_processors
@@ -126,7 +127,7 @@ class CausalEngine(SlottedEngine):
             # What is no number would stay so, times nothing, for whoever is decoded beside longer texts in these slots.
             for part in (part for layer in self._cache for part in layer):
                 part[[span.slot for span in spans]] = 0
-            raise EngineError("The model's logits are not all finite numbers, so nothing can be chosen from them.")
+            raise EngineError(NOT_FINITE)
         array: FloatArray = logits.cpu().numpy()
         return array
 

@@ -20,6 +20,7 @@ from transformers.generation.continuous_batching.scheduler import SCHEDULER_MAPP
 from transformers.generation.continuous_batching.utils import find_head_dim, find_num_key_value_heads
 
 from handler.errors import EngineError, UnsupportedModelError
+from handler.inference.sampling import NOT_FINITE
 
 # torch's own attention by its name in transformers: the faster one of those it can batch with that are always there.
 ATTENTION: Final = "sdpa"
@@ -55,7 +56,7 @@ class GreedyOrTemperature(ContinuousBatchingTemperatureLogitsWarper):
         highest = scores.gather(-1, best)  # (B, 1), not a number as soon as any of them is not
         # A GPU that is to draw from such numbers stops, and the process could never use it again.
         if not highest.isfinite().all():
-            raise EngineError("The model's logits are not all finite numbers, so nothing can be chosen from them.")
+            raise EngineError(NOT_FINITE)
         # The best one becomes 0, so that however low a temperature is, nothing overflows.
         below = scores - highest
         alone = torch.full_like(below, -torch.inf).scatter(-1, best, below.gather(-1, best))

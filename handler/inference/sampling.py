@@ -25,6 +25,9 @@ PIECE: Final = 2**13  # tokens counted at once: their 64-bit copies are small en
 MAXIMA_OF: Final = 32  # scores of which only the best is looked at, to begin with
 
 
+NOT_FINITE: Final = "The model's logits are not all finite numbers, so nothing can be chosen from them."
+
+
 class History:
     """What the penalties look at: the tokens a choice has seen and how often it has produced each."""
 
@@ -202,4 +205,4 @@ def logprobs_of(logits: FloatArray, token: int, top: int) -> TokenLogprobs:
 def _check_finite(logits: FloatArray, best: np.float32) -> None:
     # Both the best and the worst are not a number as soon as any of them is not.
     if not (math.isfinite(best) and math.isfinite(logits.min())):
-        raise EngineError("The model's logits are not all finite numbers, so nothing can be chosen from them.")
+        raise EngineError(NOT_FINITE)

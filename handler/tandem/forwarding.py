@@ -7,7 +7,6 @@ with an error, as one of this process's own would.
 """
 
 import asyncio
-import os
 import time
 from collections.abc import Coroutine
 from hashlib import sha256
@@ -22,6 +21,7 @@ from handler.api.dependencies import deadline_in
 from handler.api.request_id import HEADER as REQUEST_ID
 from handler.cancellation import Cancellation
 from handler.settings import Settings
+from handler.stages import before_snapshot
 from handler.tandem.exchange import Exchange, Outcome
 from handler.tandem.lookout import Lookout
 from handler.tandem.principal import HEADER as PRINCIPAL
@@ -51,7 +51,7 @@ def add_forwarding(app: FastAPI, settings: Settings) -> None:
     Before a snapshot nobody looks: what was seen then would be believed whenever it is restored.
     """
     lookout = Lookout(settings.gpu_url, settings.model_name)
-    if os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") != "snap-start":
+    if not before_snapshot():
         lookout.look()
     app.add_middleware(
         ForwardingMiddleware, lookout=lookout, upstream=Upstream(settings.gpu_url), secret=settings.tandem_key

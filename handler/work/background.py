@@ -9,7 +9,8 @@ from handler.errors import EngineError, ServiceError
 from handler.loading import RETRY_SECONDS, ModelLoading
 from handler.telemetry import logger
 
-# As often as a queue has a message worked on. While the bucket or the model cannot be had, nothing was begun.
+# How often anything is worked on, here and by a queue's worker, before it has failed. While the bucket or the model
+# cannot be had, nothing was begun.
 ATTEMPTS = 5
 _NOT_BEGUN = (429, 503)
 

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from http.client import HTTPException
 from types import FrameType
@@ -54,13 +55,12 @@ def serve(source: str, port: int, console: Console, way: Way = "uvicorn") -> int
         with embedded_cloud() as cloud:
             model = publish_source(source, cloud.store, console)
             environment = {**os.environ, **cloud.environment(model), "AUTH_MODE": "none"}
-            metrics_port = _next_port(port)
             if way == "container":
-                environment |= _container_environment(port, metrics_port)
+                environment |= _container_environment(port)
             server = subprocess.Popen(_COMMANDS[way](port), env=environment)
             try:
                 if wait_until_ready(server, port):
-                    _greet(model, port, metrics_port, console, way)
+                    _greet(model, port, console, way, environment)
                 return server.wait()
             finally:
                 server.terminate()
@@ -118,12 +118,12 @@ def container_command(_port: int) -> list[str]:
 _COMMANDS: Final = {"uvicorn": uvicorn_command, "function": function_url_command, "container": container_command}
 
 
-def _container_environment(port: int, metrics_port: int) -> dict[str, str]:
-    """Where the container listens, and where Prometheus is to ask."""
+def _container_environment(port: int) -> dict[str, str]:
+    """Where the container listens, and its metrics at the next free port."""
     return {
         "HOST": HOST,
         "PORT": str(port),
-        "METRICS_PORT": str(metrics_port),
+        "METRICS_PORT": str(_next_port(port)),
         "DRAIN_SECONDS": str(DRAIN_SECONDS),
     }
 
@@ -140,12 +140,12 @@ def wait_until_ready(server: subprocess.Popen[bytes], port: int) -> bool:
     return False
 
 
-def _greet(model: str, port: int, metrics_port: int, console: Console, way: Way) -> None:
+def _greet(model: str, port: int, console: Console, way: Way, environment: Mapping[str, str]) -> None:
     address = f"http://{HOST}:{port}"
     how = {"uvicorn": "", "function": ", as its Lambda function streams", "container": ", as its container does"}[way]
     console.print(f"Serving {model} on {address}{how}, its documentation on {address}/docs. Ctrl-C ends it. Try:")
     if way == "container":
-        console.print(f"  curl -s http://{HOST}:{metrics_port}/metrics", markup=False)
+        console.print(f"  curl -s http://{HOST}:{environment['METRICS_PORT']}/metrics", markup=False)
         return
     if way == "function":
         body = """'{"prompt": "Once upon a time", "max_tokens": 60, "stream": true}'"""

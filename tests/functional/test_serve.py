@@ -29,11 +29,12 @@ def served_model(address: str) -> str:
     return model
 
 
-def next_taken(port: int) -> tuple[int, socket.socket] | None:
-    """A free port and what listens at the next one; None if somebody does already."""
-    with suppress(OSError):
-        return port, socket.create_server(("127.0.0.1", port + 1))
-    return None
+def port_before_a_taken_one() -> tuple[int, socket.socket]:
+    """A free port, and what listens at the next one."""
+    while True:
+        port = free_port()
+        with suppress(OSError):
+            return port, socket.create_server(("127.0.0.1", port + 1))
 
 
 def metrics(lines: list[str]) -> str:
@@ -73,7 +74,7 @@ def test_it_is_served_as_its_container_does(folder: Path) -> None:
 
 
 def test_a_containers_metrics_are_where_nobody_else_is(folder: Path) -> None:
-    port, taken = next(filter(None, map(next_taken, iter(free_port, None))))
+    port, taken = port_before_a_taken_one()
     with taken, serving("demo", folder, "container", port=port) as (_, lines):
         assert int(lines[-1].removesuffix("/metrics").rpartition(":")[2]) > port + 1
         assert "gpt2_places" in metrics(lines)

@@ -8,11 +8,12 @@ import pytest
 
 from handler.errors import BatchFailedError, InvalidRequestError, NoSuchObjectError, ServiceError
 from handler.events.s3 import JOB_TYPE
-from handler.events.sqs import ATTEMPTS, DELIVERIES
+from handler.events.sqs import DELIVERIES
 from handler.kept.batches import Batches
 from handler.kept.files import Files
 from handler.kept.jobs import JobRequest, Jobs
 from handler.kept.storage import Storage
+from handler.work.background import ATTEMPTS
 from tests.fake_engine import FakeEngine
 from tests.functional.batch_place import greedy, request, requests, texts
 from tests.functional.events.worker import Context, GatedEngine, Place, Queue, Worker, running_worker
