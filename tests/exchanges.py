@@ -75,3 +75,8 @@ def events_of(body: str) -> list[Any]:
     assert rest == ""
     data = [event.removeprefix("data: ") for event in events]
     return [one if one == "[DONE]" else json.loads(one) for one in data]
+
+
+def error(message: str, code: str | None, param: str | None = None, kind: str = "invalid_request_error") -> Any:
+    """The body of an answer that tells of an error."""
+    return {"error": {"message": message, "type": kind, "param": param, "code": code}}

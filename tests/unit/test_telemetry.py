@@ -1,7 +1,6 @@
 """The log's lines, and the metrics that CloudWatch reads in them."""
 
 import io
-import json
 from typing import Any, get_args
 
 import pytest
@@ -10,6 +9,7 @@ from handler.completion import TextRequest
 from handler.inference.protocol import SamplingParams
 from handler.stages import ColdStart, Stage
 from handler.telemetry import COMPLETION_METRICS, log_cold_start, log_forwarded, log_in_flight
+from tests.log_lines import logged
 from tests.services import VERSION, make_settings, running_service
 
 VARYING = ("timestamp", "location", "xray_trace_id")
@@ -17,8 +17,7 @@ VARYING = ("timestamp", "location", "xray_trace_id")
 
 def lines(log: io.StringIO, message: str) -> list[dict[str, Any]]:
     """The lines of this message, less what is Powertools' own."""
-    read = [json.loads(line) for line in log.getvalue().splitlines()]
-    return [{key: each[key] for key in each if key not in VARYING} for each in read if each["message"] == message]
+    return [{key: each[key] for key in each if key not in VARYING} for each in logged(log, message)]
 
 
 API = {"function": "gpt2-api", "model": "tiny"}

@@ -14,6 +14,7 @@ from handler.events.adapter import LambdaEvent
 from handler.inference.protocol import FloatArray, GenerationRequest, SamplingParams
 from tests.fake_engine import FakeEngine
 from tests.functional.events.worker import GatedEngine, Place, Worker, greedy, running_worker, text_of
+from tests.log_lines import logged
 from tests.services import VOCABULARY
 from tests.serving import wait_until
 
@@ -259,7 +260,6 @@ def test_a_queue_that_cannot_be_read_is_asked_again(place: Place, log: io.String
     queue = FaultyQueue(place.queue.url, receiving=[throttled, NoCredentialsError(), NoCredentialsError()])
     with running_worker() as worker, taking(worker, queue):
         wait_until(place.queue.is_empty)
-    said = [json.loads(line) for line in log.getvalue().splitlines()]
-    failures = [line["error"] for line in said if line["message"] == "queue not read"]
+    failures = [line["error"] for line in logged(log, "queue not read")]
     assert failures == ["ClientError", "NoCredentialsError", "NoCredentialsError"]
     assert list(place.results()) == ["results/sqs/one.json"]

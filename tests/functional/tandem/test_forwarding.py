@@ -1,7 +1,6 @@
 """Requests that the front sends on: what goes there, what comes back, and what is answered here after all."""
 
 import itertools
-import json
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -26,6 +25,7 @@ from tests.functional.tandem.pair import (
     gpu_service,
     lookout_of,
 )
+from tests.log_lines import logged
 from tests.services import VERSION, make_settings, running_app
 from tests.serving import wait_until
 
@@ -58,8 +58,7 @@ def test_the_service_answers_what_the_model_answers(client: TestClient) -> None:
 
 def outcomes(log: StringIO) -> list[str]:
     """What the log says became of the requests that were sent on."""
-    lines = map(json.loads, log.getvalue().splitlines())
-    return [line["outcome"] for line in lines if line["message"] == "forwarded"]
+    return [line["outcome"] for line in logged(log, "forwarded")]
 
 
 def test_its_answer_is_passed_on_as_it_is(client: TestClient, log: StringIO) -> None:

@@ -1,13 +1,13 @@
 """Every request has an id, in its response and in the log."""
 
 import io
-import json
 import re
 from collections.abc import Iterator
 
 import pytest
 from starlette.testclient import TestClient
 
+from tests.log_lines import logged
 from tests.services import running_app
 
 BODY = {"prompt": "the sea", "max_tokens": 2}
@@ -22,7 +22,7 @@ def client() -> Iterator[TestClient]:
 def test_a_request_keeps_its_own_id(client: TestClient, log: io.StringIO) -> None:
     response = client.post("/v1/completions", json=BODY, headers={"x-request-id": "mine-1.2_3"})
     assert response.headers["x-request-id"] == "mine-1.2_3"
-    (line,) = [line for line in map(json.loads, log.getvalue().splitlines()) if line["message"] == "completion"]
+    (line,) = logged(log, "completion")
     assert line["request_id"] == "mine-1.2_3"
 
 

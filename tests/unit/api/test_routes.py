@@ -1,19 +1,17 @@
 """Whole requests and responses of each route, over an engine whose every token is known in advance."""
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
-import anyio
 import pytest
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
-from handler.api.unforeseen import BrokenOffError, UnforeseenErrorMiddleware
 from handler.errors import EngineUnavailableError, NotInRegistryError
 from handler.inference.scheduler import Scheduler
 from handler.loading import ModelLoading
 from handler.service import TextService
+from tests.exchanges import error
 from tests.fake_engine import FakeEngine, continuation
 from tests.models import tiny_tokenizer
 from tests.services import MANIFEST, VERSION, VOCABULARY, make_settings, running_app
@@ -34,10 +32,6 @@ def client(app: FastAPI) -> TestClient:
 
 def output(prompt: str, count: int) -> str:
     return TOKENIZER.decode(continuation(TOKENIZER.encode(prompt), count, VOCABULARY))
-
-
-def error(message: str, code: str | None, param: str | None = None, kind: str = "invalid_request_error") -> Any:
-    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
 
 def test_generate_text_answers_as_the_tutorials_do(client: TestClient) -> None:
@@ -186,105 +180,6 @@ def test_another_model_than_the_one_served(client: TestClient) -> None:
 
     message = "`model`: 'tiny' is served here; given: 'gpt-5'."
     assert (response.status_code, response.json()) == (404, error(message, "model_not_found", "model"))
-
-
-def test_a_body_too_large_is_refused_by_its_declared_length() -> None:
-    with running_app(settings=make_settings(max_body_bytes=1000)) as app:
-        response = TestClient(app).post("/v1/completions", content=b"a" * 2000)
-
-    message = "The body may have at most 1000 bytes; given: at least 2000."
-    assert (response.status_code, response.json()) == (413, error(message, "payload_too_large"))
-
-
-def test_a_body_of_undeclared_length_is_refused_where_it_exceeds_the_limit() -> None:
-    pieces = [{"type": "http.request", "body": b"a" * 400, "more_body": True} for _ in range(20)]
-    sent = []
-
-    async def receive() -> Any:
-        return pieces.pop()
-
-    async def send(message: Any) -> None:
-        sent.append(message)
-
-    with running_app(settings=make_settings(max_body_bytes=1000)) as app:
-        scope = {"type": "http", "method": "POST", "path": "/v1/completions", "headers": [], "query_string": b""}
-        anyio.run(lambda: app(scope, receive, send))
-
-    message = "The body may have at most 1000 bytes; given: at least 1200."
-    assert json.loads(sent[1]["body"]) == error(message, "payload_too_large")
-    assert len(pieces) == 17
-
-
-def test_half_a_body_is_not_taken_for_the_whole_when_its_sender_has_gone() -> None:
-    engine = FakeEngine(vocabulary_size=VOCABULARY)
-    events = [{"type": "http.disconnect"}, {"type": "http.request", "body": b'{"prompt": "a"}', "more_body": True}]
-    sent = []
-
-    async def receive() -> Any:
-        return events.pop()
-
-    async def send(message: Any) -> None:
-        sent.append(message)
-
-    with running_app(engine) as app:
-        headers = [(b"content-type", b"application/json"), (b"content-length", b"100")]
-        scope = {"type": "http", "method": "POST", "path": "/v1/completions", "headers": headers, "query_string": b""}
-        anyio.run(lambda: app(scope, receive, send))
-    assert (sent, engine.chunks) == ([], [])
-
-
-@pytest.mark.parametrize(
-    ("path", "headers", "status", "message"),
-    [
-        ("/v1/completions", [(b"content-length", b"9" * 5000)], 413, f"given: at least {'9' * 20}."),
-        ("/\ud800", [], 404, r"There is nothing at POST /\ud800."),
-    ],
-)
-def test_what_no_server_lets_through_is_refused_where_an_event_brings_it(
-    app: FastAPI, path: str, headers: Any, status: int, message: str
-) -> None:
-    sent = []
-
-    async def receive() -> Any:
-        return {"type": "http.request", "body": b"", "more_body": False}
-
-    async def send(event: Any) -> None:
-        sent.append(event)
-
-    scope = {"type": "http", "method": "POST", "path": path, "headers": headers, "query_string": b""}
-    anyio.run(lambda: app(scope, receive, send))
-
-    assert sent[0]["status"] == status
-    assert message in json.loads(sent[1]["body"])["error"]["message"]
-
-
-def test_a_bug_is_answered_in_the_same_shape_and_logged_without_its_words(
-    app: FastAPI, client: TestClient, log: Any
-) -> None:
-    engine = FakeEngine(vocabulary_size=VOCABULARY)
-    engine.fail_with = ArithmeticError("while reading 'the sea'")
-    with running_app(engine) as broken:
-        # Nothing is raised for whoever runs the application, who would log all of it.
-        response = TestClient(broken).post("/v1/completions", json={"prompt": "the sea"})
-
-    message = "Something went wrong here; it has been logged."
-    assert (response.status_code, response.json()) == (500, error(message, None, kind="server_error"))
-    assert "x-request-id" in response.headers
-    assert json.loads(log.getvalue().splitlines()[-1])["error"] == "ArithmeticError"
-    assert "the sea" not in log.getvalue()
-
-
-def test_a_response_that_a_bug_breaks_off_is_not_whole_and_says_nothing(log: Any) -> None:
-    async def broken(scope: Any, receive: Any, send: Any) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": []})
-        raise ArithmeticError("while reading 'the sea'")
-
-    client = TestClient(UnforeseenErrorMiddleware(broken))
-    with pytest.raises(BrokenOffError) as raised:
-        client.get("/")
-    assert (str(raised.value), raised.value.__suppress_context__) == ("", True)
-    assert json.loads(log.getvalue())["error"] == "ArithmeticError"
-    assert "the sea" not in log.getvalue()
 
 
 def test_the_documentation_page_asks_no_other_host(client: TestClient) -> None:

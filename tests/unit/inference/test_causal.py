@@ -163,8 +163,8 @@ def test_a_configuration_is_read_and_not_changed() -> None:
     assert document == before
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_a_gpu_that_is_not_there_is_missed() -> None:
+def test_a_gpu_that_is_not_there_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert find_device("auto") == "cpu"
     with pytest.raises(UnsupportedModelError, match="DEVICE=cuda needs a GPU"):
         find_device("cuda")

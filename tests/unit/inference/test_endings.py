@@ -2,7 +2,6 @@
 
 import threading
 import time
-from collections.abc import Iterator
 
 import pytest
 
@@ -14,18 +13,6 @@ from handler.inference.scheduler import Scheduler
 from tests.fake_engine import CONTEXT, FakeEngine, continuation
 from tests.generations import greedy, reasons_of, tokens_of
 from tests.serving import wait_until
-
-
-@pytest.fixture
-def engine() -> FakeEngine:
-    return FakeEngine()
-
-
-@pytest.fixture
-def scheduler(engine: FakeEngine) -> Iterator[Scheduler]:
-    scheduler = Scheduler(engine)
-    yield scheduler
-    scheduler.close()
 
 
 def test_a_stop_token_ends_a_choice_and_is_not_part_of_it(scheduler: Scheduler) -> None:

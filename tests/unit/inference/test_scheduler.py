@@ -2,7 +2,6 @@
 
 import threading
 import time
-from collections.abc import Iterator
 
 import pytest
 
@@ -20,18 +19,6 @@ from tests.generations import GREEDY, greedy, reasons_of, tokens_of
 from tests.serving import wait_until
 
 WARM = SamplingParams(temperature=1, seed=1)
-
-
-@pytest.fixture
-def engine() -> FakeEngine:
-    return FakeEngine()
-
-
-@pytest.fixture
-def scheduler(engine: FakeEngine) -> Iterator[Scheduler]:
-    scheduler = Scheduler(engine)
-    yield scheduler
-    scheduler.close()
 
 
 def test_a_prompt_is_continued_and_its_slot_given_back(scheduler: Scheduler, engine: FakeEngine) -> None:
